@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/* agent.conf: INI as systemd's, read whole or not at all. Each key is told in agent.conf.example. */
+
+#include <stdint.h>
+
+#include "agent/common/document.h"
+#include "cleanup.h"
+
+#define CONFIG_PORTS_MAX 256
+#define CONFIG_FILE_BYTES_MAX (256 * 1024)
+
+enum gate_mode {
+	MODE_ENFORCE,
+	MODE_AUDIT,
+};
+
+enum on_stop {
+	ON_STOP_KEEP,
+	ON_STOP_REMOVE,
+};
+
+enum destination_nat {
+	DESTINATION_NAT_AUTO,
+	DESTINATION_NAT_YES,
+	DESTINATION_NAT_NO,
+};
+
+/* A section [port NAME]. rule is the owner's policy for it. */
+struct config_port {
+	char *name;
+	struct document_port rule;
+	struct prefix *always_allow;
+	size_t n_always_allow;
+	enum sessions_action on_expiry; /* SESSIONS_KEEP or SESSIONS_KILL */
+};
+
+struct config {
+	char *vm_id;
+	enum gate_mode mode;
+	char *trust;
+	char *state_directory;
+	char *runtime_directory;
+	char *log_directory;
+	char *socket;
+	enum on_stop on_stop;
+	enum destination_nat destination_nat;
+	uint64_t max_grants;
+	struct config_port *ports;
+	size_t n_ports;
+};
+
+/*
+ * Reads a configuration. Returns 0 and the configuration, owned by the caller; -errno, with
+ * "file:line: what is wrong" in ret_error (allocated, owned by the caller). Unknown sections and keys, keys given twice,
+ * a [port] without number or max_request_access_duration are errors. A missing file is -ENOENT.
+ *
+ * Defaults: vm_id from /etc/machine-id (application specific, sd_id128_get_machine_app_specific),
+ * protocol TCP, allowed_source_address_prefixes *, max_request_access_duration PT3H, on_expiry keep.
+ */
+int config_load(const char *path, struct config **ret, char **ret_error);
+
+struct config *config_free(struct config *config);
+DEFINE_CLEANUP(struct config *, config_free)

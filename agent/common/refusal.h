@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/* Why a document is refused: one code for machines, one sentence for people. */
+
+#include "cleanup.h"
+
+enum refusal_code {
+	REFUSAL_NONE,
+	REFUSAL_MALFORMED,
+	REFUSAL_TOO_LARGE,
+	REFUSAL_UNSUPPORTED_ALGORITHM,
+	REFUSAL_UNKNOWN_KEY,
+	REFUSAL_BAD_SIGNATURE,
+	REFUSAL_WRONG_AUDIENCE,
+	REFUSAL_EXPIRED,
+	REFUSAL_DUPLICATE_ID,
+	REFUSAL_REVOKED,
+	REFUSAL_PORT_NOT_MANAGED,
+	REFUSAL_SOURCE_NOT_ALLOWED,
+	REFUSAL_DURATION_TOO_LONG,
+	REFUSAL_STALE_POLICY,
+	REFUSAL_CLOCK_BEHIND,
+	REFUSAL_CAPACITY,
+	REFUSAL_CODE_COUNT,
+};
+
+struct refusal {
+	enum refusal_code code;
+	char message[256];
+};
+
+/* What functions that may refuse return: documented, positive, the refusal filled in. */
+#define REFUSED 1
+
+/* "malformed", "too_large", … */
+const char *refusal_code_name(enum refusal_code code);
+
+/* Fills a refusal in and returns REFUSED. The message is one sentence without a full stop; bytes that
+ * are not printable UTF-8 become '?'. */
+int refuse(struct refusal *refusal, enum refusal_code code, const char *format, ...) _printf_(3, 4);
