@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/*
+ * Varlink (https://varlink.org): JSON messages, each ended by a NUL byte, over a Unix stream socket.
+ *
+ * The server runs in an sd_event loop and answers org.varlink.service itself. Each connection has one
+ * call at a time: the next message is read when the call before it is answered.
+ */
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "cleanup.h"
+
+#define VARLINK_MESSAGE_BYTES_MAX (64 * 1024) /* what a server reads */
+#define VARLINK_REPLY_BYTES_MAX (16 * 1024 * 1024) /* what a client reads */
+#define VARLINK_BACKLOG_BYTES_MAX (1024 * 1024) /* unsent events: a slower subscriber is cut off */
+#define VARLINK_CONNECTIONS_MAX 128
+#define VARLINK_CONNECTIONS_PER_UID_MAX 32 /* root and the server's own user excepted */
+#define VARLINK_IDLE_USEC (UINT64_C(30) * 1000000) /* without a whole message; subscribers excepted */
+
+struct varlink_server;
+struct varlink_call;
+
+struct varlink_method {
+	const char *name; /* qualified: "io.jitgate.Agent.Submit" */
+	/*
+	 * Answers with varlink_call_reply() or varlink_call_error(), at once or later (then it takes a reference).
+	 * parameters is an object, borrowed. A negative return means that it neither answered nor
+	 * will: the connection is closed.
+	 */
+	int (*call)(struct varlink_call *call, json_t *parameters, void *userdata);
+};
+
+struct varlink_service {
+	const char *vendor;
+	const char *product;
+	const char *version;
+	const char *url;
+	const char *interface; /* name of the one interface served */
+	const char *description; /* its text, for GetInterfaceDescription */
+	const struct varlink_method *methods; /* ends with a NULL name */
+};
+
+/* Takes over listen_fd, a listening non-blocking Unix socket. service must outlive the server. */
+int varlink_server_new(sd_event *event, int listen_fd, const struct varlink_service *service,
+	void *userdata, struct varlink_server **ret);
+struct varlink_server *varlink_server_free(struct varlink_server *server);
+DEFINE_CLEANUP(struct varlink_server *, varlink_server_free)
+
+/* A call lives until its last reference goes; a reply to a peer that has left is dropped silently. */
+struct varlink_call *varlink_call_ref(struct varlink_call *call);
+struct varlink_call *varlink_call_unref(struct varlink_call *call);
+DEFINE_CLEANUP(struct varlink_call *, varlink_call_unref)
+
+/* Each consumes parameters (NULL: none) also on failure. */
+int varlink_call_reply(struct varlink_call *call, json_t *parameters);
+int varlink_call_error(struct varlink_call *call, const char *error, json_t *parameters);
+
+/* One of several replies, to a call that asked for "more". The subscription ends when the peer leaves:
+ * varlink_call_is_open() is false then. Until then the connection has no idle limit. */
+int varlink_call_notify(struct varlink_call *call, json_t *parameters);
+bool varlink_call_wants_more(const struct varlink_call *call);
+bool varlink_call_is_open(const struct varlink_call *call);
+
+/* Answers org.varlink.service.InvalidParameter. */
+int varlink_call_invalid_parameter(struct varlink_call *call, const char *parameter);
+
+/* Who calls (SO_PEERCRED, SO_PEERGROUPS, taken when the connection came). */
+uid_t varlink_call_uid(const struct varlink_call *call);
+pid_t varlink_call_pid(const struct varlink_call *call);
+bool varlink_call_in_group(const struct varlink_call *call, gid_t gid);
+
+struct varlink_client;
+
+/* Connects. Returns 0 or -errno (-ENOENT, -ECONNREFUSED: no one listens). timeout_ms bounds each wait. */
+int varlink_client_open(const char *path, int timeout_ms, struct varlink_client **ret);
+struct varlink_client *varlink_client_free(struct varlink_client *client);
+DEFINE_CLEANUP(struct varlink_client *, varlink_client_free)
+
+/* What varlink_client_call() returns for an error reply. */
+#define VARLINK_ERROR 1
+
+/*
+ * Calls and waits for the reply; consumes parameters (NULL: none). Returns 0 and the reply's parameters;
+ * VARLINK_ERROR, the error's parameters and its name (allocated, owned by the caller); -errno (-ETIMEDOUT, -EPIPE, -EBADMSG).
+ */
+int varlink_client_call(struct varlink_client *client, const char *method, json_t *parameters,
+	json_t **ret_parameters, char **ret_error);
+
+/* Calls with "more" and calls back for each reply (waiting without bound between them) until the server ends it or the
+ * callback returns non-zero, which is returned. */
+int varlink_client_subscribe(struct varlink_client *client, const char *method,
+	json_t *parameters, int (*callback)(json_t *parameters, void *userdata), void *userdata);
