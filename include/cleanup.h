@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #define _cleanup_(function) __attribute__((cleanup(function)))
-#define _printf_(format, arguments) __attribute__((format(printf, format, arguments)))
+#define _printf_(template, arguments) __attribute__((format(printf, template, arguments)))
 
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
