@@ -28,6 +28,10 @@ enum {
  */
 int prefix_parse(const char *text, struct prefix *ret);
 
+/* The same, saying why not: returns NULL where it parses, and otherwise what is wrong as the rest of a
+ * sentence that begins with the text: "has host bits set beyond its length". */
+const char *prefix_parse_reason(const char *text, struct prefix *ret);
+
 /* Writes "192.0.2.0/24", or the bare address where the prefix is a single one. Returns text. */
 const char *prefix_format(const struct prefix *prefix, char text[static PREFIX_STRING_MAX]);
 
@@ -41,7 +45,7 @@ bool prefix_contains_address(
 /* The addresses of the prefix in one family; false where it has none there. */
 bool prefix_range(const struct prefix *prefix, uint8_t family, struct address_range *ret);
 
-/* Writes an address as text, or first-last for a range. Returns text. */
+/* Writes an address as text. Returns text. */
 const char *address_format(
 	uint8_t family, const struct address *address, char text[static PREFIX_STRING_MAX]);
 
@@ -52,5 +56,8 @@ const char *protocol_format(unsigned protocols);
 /* "22" or "5000-5010", 1 to 65535 each. Returns 0 or -EINVAL. */
 int port_range_parse(const char *text, struct port_range *ret);
 
-/* "22/tcp", "53/udp" or "443/*" (and "443", which is TCP). Returns 0 or -EINVAL. */
+/* "22/tcp", "53/udp", or "443/" and a star for both (and "443", which is TCP). Returns 0 or -EINVAL. */
 int port_protocol_parse(const char *text, uint16_t *ret_port, unsigned *ret_protocols);
+
+/* The same for a number or a range ("5000-5010/udp"); the protocol is required. Returns 0 or -EINVAL. */
+int port_range_protocol_parse(const char *text, struct port_range *ret, unsigned *ret_protocols);

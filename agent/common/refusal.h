@@ -25,9 +25,12 @@ enum refusal_code {
 	REFUSAL_CODE_COUNT,
 };
 
+/* A sentence that names two cloud ids of a VM (266 bytes at most) fits mostly; more is cut. */
+#define REFUSAL_MESSAGE_MAX 640
+
 struct refusal {
 	enum refusal_code code;
-	char message[256];
+	char message[REFUSAL_MESSAGE_MAX];
 };
 
 /* What functions that may refuse return: documented, positive, the refusal filled in. */
@@ -37,5 +40,5 @@ struct refusal {
 const char *refusal_code_name(enum refusal_code code);
 
 /* Fills a refusal in and returns REFUSED. The message is one sentence without a full stop; bytes that
- * are not printable UTF-8 become '?'. */
+ * are not printable UTF-8 (agent/common/text.h) become '?', and what does not fit an ellipsis. */
 int refuse(struct refusal *refusal, enum refusal_code code, const char *format, ...) _printf_(3, 4);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-/* JSON from outside: strict (RFC 8259, no duplicate keys, no NUL), bounded in size and depth. */
+/* JSON from outside: strict (RFC 8259, no duplicate keys, no NUL), bounded in depth; whoever
+ * reads the bytes bounds their number. */
 
 #include <jansson.h>
 #include <stddef.h>

@@ -18,12 +18,12 @@
 
 /*
  * Reads an ISO 8601 duration of weeks, days, hours, minutes and seconds: "PT3H", "P1DT12H", "PT90M".
- * No fractions, years or months (their length is not fixed). Returns 0; -EINVAL where it is not one,
+ * Weeks stand alone ("P2W"). No fractions, years or months (their length is not fixed). Returns 0; -EINVAL where it is not one,
  * is zero, or is longer than DURATION_SECONDS_MAX.
  */
 int duration_parse(const char *text, int64_t *ret_seconds);
 
-/* Writes the shortest ISO 8601 form: 10800 is "PT3H". Returns text. */
+/* Writes ISO 8601, each unit that is not zero: 10800 is "PT3H", 5400 is "PT1H30M". Returns text. */
 const char *duration_format(int64_t seconds, char text[static TIME_STRING_MAX]);
 
 /* Writes a duration for people, two units at most: "45 s", "12 min", "3 h 5 min", "2 d 1 h". */

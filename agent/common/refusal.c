@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "agent/common/refusal.h"
+#include "agent/common/text.h"
+
+static const char *const code_names[REFUSAL_CODE_COUNT] = {
+	[REFUSAL_NONE] = "none",
+	[REFUSAL_MALFORMED] = "malformed",
+	[REFUSAL_TOO_LARGE] = "too_large",
+	[REFUSAL_UNSUPPORTED_ALGORITHM] = "unsupported_algorithm",
+	[REFUSAL_UNKNOWN_KEY] = "unknown_key",
+	[REFUSAL_BAD_SIGNATURE] = "bad_signature",
+	[REFUSAL_WRONG_AUDIENCE] = "wrong_audience",
+	[REFUSAL_EXPIRED] = "expired",
+	[REFUSAL_DUPLICATE_ID] = "duplicate_id",
+	[REFUSAL_REVOKED] = "revoked",
+	[REFUSAL_PORT_NOT_MANAGED] = "port_not_managed",
+	[REFUSAL_SOURCE_NOT_ALLOWED] = "source_not_allowed",
+	[REFUSAL_DURATION_TOO_LONG] = "duration_too_long",
+	[REFUSAL_STALE_POLICY] = "stale_policy",
+	[REFUSAL_CLOCK_BEHIND] = "clock_behind",
+	[REFUSAL_CAPACITY] = "capacity",
+};
+
+const char *refusal_code_name(enum refusal_code code)
+{
+	if ((unsigned)code >= REFUSAL_CODE_COUNT)
+		return "unknown";
+	return code_names[code];
+}
+
+/* A sentence that did not fit ends in an ellipsis, in front of a whole character. */
+static void message_shorten(char *message, size_t n_bytes)
+{
+	static const char ellipsis[] = "\xe2\x80\xa6";
+	size_t end = n_bytes - sizeof(ellipsis);
+
+	while (end > 0 && ((unsigned char)message[end] & 0xc0) == 0x80)
+		end--;
+	memcpy(message + end, ellipsis, sizeof(ellipsis));
+}
+
+int refuse(struct refusal *refusal, enum refusal_code code, const char *format, ...)
+{
+	va_list arguments;
+	int n;
+
+	refusal->code = code;
+	va_start(arguments, format);
+	n = vsnprintf(refusal->message, sizeof(refusal->message), format, arguments);
+	va_end(arguments);
+	if (n < 0)
+		refusal->message[0] = '\0';
+	else if ((size_t)n >= sizeof(refusal->message))
+		message_shorten(refusal->message, sizeof(refusal->message));
+	text_make_printable(refusal->message);
+	return REFUSED;
+}
