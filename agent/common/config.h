@@ -53,8 +53,9 @@ struct config {
 
 /*
  * Reads a configuration. Returns 0 and the configuration, owned by the caller; -errno, with
- * "file:line: what is wrong" in ret_error (allocated, owned by the caller). Unknown sections and keys, keys given twice,
- * a [port] without number or max_request_access_duration are errors. A missing file is -ENOENT.
+ * "file:line: what is wrong" in ret_error (allocated, owned by the caller; NULL for want of memory).
+ * Unknown sections and keys, sections and keys given twice, and a [port] without number are errors.
+ * A missing file is -ENOENT.
  *
  * Defaults: vm_id from /etc/machine-id (application specific, sd_id128_get_machine_app_specific),
  * protocol TCP, allowed_source_address_prefixes *, max_request_access_duration PT3H, on_expiry keep.
