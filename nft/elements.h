@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/* Elements of the gate's sets: into a transaction, and out of the kernel. */
+
+#include "address.h"
+#include "nft/netlink.h"
+#include "nft/sets.h"
+#include "nft/transaction.h"
+
+#define ELEMENT_COMMENT_MAX 128 /* with its NUL */
+
+/* Of a KEY_SERVICES set. Permanent where timeout_ms is 0. */
+struct element {
+	struct address_range sources;
+	uint8_t l4proto;
+	struct port_range ports;
+	uint64_t timeout_ms; /* what is left of it, where it was read from the kernel */
+	uint64_t n_packets; /* read from the kernel only */
+	char comment[ELEMENT_COMMENT_MAX]; /* cut off where it is longer */
+};
+
+struct element_list {
+	struct element *elements;
+	size_t n;
+	size_t n_allocated;
+};
+
+struct flow_list {
+	struct flow *flows;
+	size_t n;
+	size_t n_allocated;
+};
+
+struct port_range_list {
+	struct port_range *ranges;
+	size_t n;
+	size_t n_allocated;
+};
+
+/* The set that holds a grant's element: single addresses are kept by hash, ranges by intervals. */
+enum gate_set element_grant_set(const struct element *element);
+
+/*
+ * Add or delete (NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM) elements of one set. Nothing is done for n 0.
+ * Return 0 or -ENOMEM.
+ */
+int elements_change(struct transaction *transaction, uint16_t type, enum gate_set set,
+	const struct element *const *elements, size_t n);
+int elements_change_ports(struct transaction *transaction, uint16_t type, enum gate_set set,
+	const struct port_range *ranges, size_t n);
+int elements_change_flows(struct transaction *transaction, uint16_t type, enum gate_set set,
+	const struct flow *flows, size_t n);
+
+/* Empties a set. */
+int elements_flush(struct transaction *transaction, enum gate_set set);
+
+/*
+ * Read a set, appending to the list (release it with the …_done). Returns 0; -ENOENT where the kernel has no such set;
+ * -EBADMSG where elements are not what the set's definition says; -errno.
+ */
+int elements_read(struct netlink *netlink, enum gate_set set, struct element_list *list);
+int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_range_list *list);
+int elements_read_flows(struct netlink *netlink, enum gate_set set, struct flow_list *list);
+
+void element_list_done(struct element_list *list);
+void flow_list_done(struct flow_list *list);
+void port_range_list_done(struct port_range_list *list);

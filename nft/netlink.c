@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "nft/netlink.h"
+
+int netlink_open(int bus, int flags, struct netlink **ret)
+{
+	_cleanup_(netlink_freep) struct netlink *netlink = calloc(1, sizeof(*netlink));
+
+	if (!netlink)
+		return -ENOMEM;
+	netlink->socket = mnl_socket_open2(bus, SOCK_CLOEXEC | flags);
+	if (!netlink->socket)
+		return -errno;
+	if (mnl_socket_bind(netlink->socket, 0, MNL_SOCKET_AUTOPID) < 0)
+		return -errno;
+	netlink->sequence = 1;
+	*ret = TAKE_PTR(netlink);
+	return 0;
+}
+
+struct netlink *netlink_free(struct netlink *netlink)
+{
+	if (!netlink)
+		return NULL;
+	if (netlink->socket)
+		mnl_socket_close(netlink->socket);
+	free(netlink);
+	return NULL;
+}
+
+int netlink_fd(const struct netlink *netlink)
+{
+	return mnl_socket_get_fd(netlink->socket);
+}
+
+uint32_t netlink_port(const struct netlink *netlink)
+{
+	return mnl_socket_get_portid(netlink->socket);
+}
+
+int netlink_request(struct netlink *netlink, struct nlmsghdr *request, mnl_cb_t callback,
+	void *userdata)
+{
+	char buffer[NETLINK_BUFFER_BYTES];
+	int status;
+
+	request->nlmsg_seq = netlink->sequence++;
+	if (mnl_socket_sendto(netlink->socket, request, request->nlmsg_len) < 0)
+		return -errno;
+	do {
+		ssize_t n = mnl_socket_recvfrom(netlink->socket, buffer, sizeof(buffer));
+
+		if (n < 0)
+			return -errno;
+		status = mnl_cb_run(buffer, n, request->nlmsg_seq, netlink_port(netlink), callback,
+			userdata);
+		if (status < 0)
+			return -errno;
+	} while (status > MNL_CB_STOP);
+	return 0;
+}
+
+int netlink_join(struct netlink *netlink, unsigned group)
+{
+	if (mnl_socket_setsockopt(netlink->socket, NETLINK_ADD_MEMBERSHIP, &group,
+		    sizeof(group)) < 0)
+		return -errno;
+	return 0;
+}

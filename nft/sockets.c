@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <linux/filter.h>
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
+
+#include "nft/netlink.h"
+#include "nft/sockets.h"
+
+#define ALL_STATES UINT32_MAX
+
+struct sockets {
+	struct netlink *questions;
+	struct netlink *news;
+};
+
+int sockets_open(struct sockets **ret)
+{
+	_cleanup_(sockets_freep) struct sockets *sockets = calloc(1, sizeof(*sockets));
+	int status;
+
+	if (!sockets)
+		return -ENOMEM;
+	status = netlink_open(NETLINK_SOCK_DIAG, 0, &sockets->questions);
+	if (status == 0)
+		status = netlink_open(NETLINK_SOCK_DIAG, SOCK_NONBLOCK, &sockets->news);
+	if (status < 0)
+		return status;
+	*ret = TAKE_PTR(sockets);
+	return 0;
+}
+
+struct sockets *sockets_free(struct sockets *sockets)
+{
+	if (!sockets)
+		return NULL;
+	netlink_free(sockets->questions);
+	netlink_free(sockets->news);
+	free(sockets);
+	return NULL;
+}
+
+/* The source of sock_diag is this host's end. */
+static struct nlmsghdr *flow_request(char *buffer, uint16_t type, const struct flow *flow)
+{
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct inet_diag_req_v2 *request;
+
+	message->nlmsg_type = type;
+	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	request = mnl_nlmsg_put_extra_header(message, sizeof(*request));
+	request->sdiag_family = flow->family;
+	request->sdiag_protocol = flow->l4proto;
+	request->idiag_states = ALL_STATES;
+	request->id.idiag_sport = htons(flow->local_port);
+	request->id.idiag_dport = htons(flow->remote_port);
+	memcpy(request->id.idiag_src, flow->local.bytes, sizeof(request->id.idiag_src));
+	memcpy(request->id.idiag_dst, flow->remote.bytes, sizeof(request->id.idiag_dst));
+	request->id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
+	request->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+	return message;
+}
+
+/* Asked for a connection that it has not, the kernel answers with the listener it would go to. */
+static int on_found(const struct nlmsghdr *message, void *userdata)
+{
+	const struct inet_diag_msg *socket = mnl_nlmsg_get_payload(message);
+
+	if (mnl_nlmsg_get_payload_len(message) >= sizeof(*socket) && socket->id.idiag_dport != 0 &&
+		socket->idiag_state != TCP_LISTEN)
+		*(bool *)userdata = true;
+	return MNL_CB_OK;
+}
+
+int sockets_find(struct sockets *sockets, const struct flow *flow)
+{
+	char buffer[256];
+	bool found = false;
+	int status = netlink_request(sockets->questions,
+		flow_request(buffer, SOCK_DIAG_BY_FAMILY, flow), on_found, &found);
+
+	if (status < 0 && status != -ENOENT)
+		return status;
+	return found;
+}
+
+int sockets_destroy(struct sockets *sockets, const struct flow *flow)
+{
+	char buffer[256];
+	int status = sockets_find(sockets, flow);
+
+	if (status < 0)
+		return status;
+	if (status == 0)
+		return -ENOENT;
+	return netlink_request(
+		sockets->questions, flow_request(buffer, SOCK_DESTROY, flow), NULL, NULL);
+}
+
+/*
+ * Keeps news of local ports within the ranges:
+ *
+ *   load the port; for each range: below it? next : above it? next : accept;  drop
+ */
+static int news_filter(struct sockets *sockets, const struct port_range *ports, size_t n_ports)
+{
+	struct sock_filter code[3 * SOCKETS_PORTS_MAX + 2];
+	const size_t port_at = sizeof(struct nlmsghdr) + offsetof(struct inet_diag_msg, id.idiag_sport);
+	struct sock_fprog program = { .filter = code };
+
+	code[program.len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_ABS, port_at);
+	for (size_t i = 0; i < n_ports; i++) {
+		code[program.len++] = (struct sock_filter)BPF_JUMP(
+			BPF_JMP | BPF_JGE | BPF_K, ports[i].first, 0, 2);
+		code[program.len++] = (struct sock_filter)BPF_JUMP(
+			BPF_JMP | BPF_JGT | BPF_K, ports[i].last, 1, 0);
+		code[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+	}
+	code[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+	if (setsockopt(netlink_fd(sockets->news), SOL_SOCKET, SO_ATTACH_FILTER, &program,
+		    sizeof(program)) < 0)
+		return -errno;
+	return 0;
+}
+
+int sockets_watch(struct sockets *sockets, const struct port_range *ports, size_t n_ports)
+{
+	const struct port_range all = { 0, UINT16_MAX };
+	int status;
+
+	status = n_ports > SOCKETS_PORTS_MAX ? news_filter(sockets, &all, 1) :
+					       news_filter(sockets, ports, n_ports);
+	if (status == 0)
+		status = netlink_join(sockets->news, SKNLGRP_INET_TCP_DESTROY);
+	if (status == 0)
+		status = netlink_join(sockets->news, SKNLGRP_INET6_TCP_DESTROY);
+	return status;
+}
+
+int sockets_watch_fd(const struct sockets *sockets)
+{
+	return netlink_fd(sockets->news);
+}
+
+/* An IPv4 connection of an IPv6 socket has mapped addresses (RFC 4291, section 2.5.5.2). */
+static void flow_unmap(struct flow *flow)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	if (flow->family != AF_INET6 || memcmp(flow->remote.bytes, mapped, sizeof(mapped)) != 0)
+		return;
+	flow->family = AF_INET;
+	memmove(flow->remote.bytes, flow->remote.bytes + 12, 4);
+	memset(flow->remote.bytes + 4, 0, 12);
+	memmove(flow->local.bytes, flow->local.bytes + 12, 4);
+	memset(flow->local.bytes + 4, 0, 12);
+}
+
+struct reader {
+	void (*callback)(const struct flow *flow, void *userdata);
+	void *userdata;
+};
+
+static int on_gone(const struct nlmsghdr *message, void *userdata)
+{
+	const struct reader *reader = userdata;
+	const struct inet_diag_msg *socket = mnl_nlmsg_get_payload(message);
+	struct flow flow = { .l4proto = IPPROTO_TCP };
+	size_t n;
+
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*socket) || socket->id.idiag_dport == 0)
+		return MNL_CB_OK;
+	flow.family = socket->idiag_family;
+	n = address_bytes(flow.family);
+	memcpy(flow.remote.bytes, socket->id.idiag_dst, n);
+	memcpy(flow.local.bytes, socket->id.idiag_src, n);
+	flow.remote_port = ntohs(socket->id.idiag_dport);
+	flow.local_port = ntohs(socket->id.idiag_sport);
+	flow_unmap(&flow);
+	reader->callback(&flow, reader->userdata);
+	return MNL_CB_OK;
+}
+
+int sockets_watch_read(struct sockets *sockets,
+	void (*callback)(const struct flow *flow, void *userdata), void *userdata)
+{
+	struct reader reader = { callback, userdata };
+	char buffer[NETLINK_BUFFER_BYTES];
+	int status = 0;
+
+	for (;;) {
+		ssize_t n = recv(sockets_watch_fd(sockets), buffer, sizeof(buffer), 0);
+
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return status;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == ENOBUFS)
+			status = -ENOBUFS;
+		else if (n < 0)
+			return -errno;
+		else
+			(void)mnl_cb_run(buffer, n, 0, 0, on_gone, &reader);
+	}
+}
