@@ -47,7 +47,7 @@ struct section {
 	size_t n_keys;
 };
 
-static int error_format_v(
+static _printf_(3, 0) int error_format_v(
 	struct reader *reader, unsigned line, const char *format, va_list arguments)
 {
 	_cleanup_(freep) char *reason = NULL;
