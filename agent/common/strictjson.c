@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "agent/common/strictjson.h"
 
@@ -44,11 +45,16 @@ int json_parse_object(const char *text, size_t n_bytes, json_t **ret, char *erro
 	json_auto_t *value = NULL;
 	json_error_t reason;
 
+	/* jansson skips a NUL behind a number. */
+	if (memchr(text, '\0', n_bytes)) {
+		snprintf(error, n_error, "a NUL byte");
+		return -EINVAL;
+	}
 	if (is_too_deep(text, n_bytes)) {
 		snprintf(error, n_error, "nested deeper than %d levels", JSON_DEPTH_MAX);
 		return -EINVAL;
 	}
-	/* Neither JSON_ALLOW_NUL nor JSON_DISABLE_EOF_CHECK: NULs and trailing bytes refuse. */
+	/* Neither JSON_ALLOW_NUL nor JSON_DISABLE_EOF_CHECK: "\u0000" and trailing bytes refuse. */
 	value = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &reason);
 	if (!value) {
 		if (json_error_code(&reason) == json_error_out_of_memory)
