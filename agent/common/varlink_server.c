@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "agent/common/varlink_server.h"
+
+#define SERVICE_INTERFACE "org.varlink.service"
+#define CONNECTIONS_RESERVED 8 /* of VARLINK_CONNECTIONS_MAX: nobody locks an administrator out */
+#define GROUPS_MAX 65536 /* NGROUPS_MAX of the kernel */
+
+static const char service_description[] =
+	"# The Varlink Service Interface is provided by every varlink service. It\n"
+	"# describes the service and the interfaces it implements.\n"
+	"interface org.varlink.service\n"
+	"\n"
+	"# Get a list of all the interfaces a service provides and information\n"
+	"# about the implementation.\n"
+	"method GetInfo() -> (\n"
+	"  vendor: string,\n"
+	"  product: string,\n"
+	"  version: string,\n"
+	"  url: string,\n"
+	"  interfaces: []string\n"
+	")\n"
+	"\n"
+	"# Get the description of an interface that is implemented by this service.\n"
+	"method GetInterfaceDescription(interface: string) -> (description: string)\n"
+	"\n"
+	"# The requested interface was not found.\n"
+	"error InterfaceNotFound (interface: string)\n"
+	"\n"
+	"# The requested method was not found\n"
+	"error MethodNotFound (method: string)\n"
+	"\n"
+	"# The interface defines the requested method, but the service does not\n"
+	"# implement it.\n"
+	"error MethodNotImplemented (method: string)\n"
+	"\n"
+	"# One of the passed parameters is invalid.\n"
+	"error InvalidParameter (parameter: string)\n";
+
+static int service_get_info(
+	struct varlink_server *server, struct varlink_call *call, json_t *parameters)
+{
+	const struct varlink_service *service = server->service;
+	const char *key;
+	json_t *value;
+
+	json_object_foreach (parameters, key, value)
+		return varlink_call_invalid_parameter(call, key);
+
+	return varlink_call_reply(call,
+		json_pack("{s:s, s:s, s:s, s:s, s:[s, s]}", "vendor", service->vendor, "product",
+			service->product, "version", service->version, "url", service->url,
+			"interfaces", SERVICE_INTERFACE, service->interface));
+}
+
+static int service_get_interface_description(
+	struct varlink_server *server, struct varlink_call *call, json_t *parameters)
+{
+	const char *interface = json_string_value(json_object_get(parameters, "interface"));
+	const char *description;
+
+	if (!interface || json_object_size(parameters) != 1)
+		return varlink_call_invalid_parameter(call, "interface");
+
+	if (strcmp(interface, SERVICE_INTERFACE) == 0)
+		description = service_description;
+	else if (strcmp(interface, server->service->interface) == 0)
+		description = server->service->description;
+	else
+		return varlink_call_error(call, SERVICE_INTERFACE ".InterfaceNotFound",
+			json_pack("{s:s}", "interface", interface));
+
+	return varlink_call_reply(call, json_pack("{s:s}", "description", description));
+}
+
+static bool method_is_of(const char *method, const char *interface)
+{
+	const char *dot = strrchr(method, '.');
+	size_t n = strlen(interface);
+
+	return dot && (size_t)(dot - method) == n && memcmp(method, interface, n) == 0;
+}
+
+int varlink_server_dispatch(struct varlink_server *server, struct varlink_call *call,
+	const char *method, json_t *parameters)
+{
+	const char *dot = strrchr(method, '.');
+
+	if (strcmp(method, SERVICE_INTERFACE ".GetInfo") == 0)
+		return service_get_info(server, call, parameters);
+	if (strcmp(method, SERVICE_INTERFACE ".GetInterfaceDescription") == 0)
+		return service_get_interface_description(server, call, parameters);
+
+	for (const struct varlink_method *m = server->service->methods; m->name; m++) {
+		if (strcmp(m->name, method) != 0)
+			continue;
+		if (!m->call)
+			return varlink_call_error(call, SERVICE_INTERFACE ".MethodNotImplemented",
+				json_pack("{s:s}", "method", method));
+		return m->call(call, parameters, server->userdata);
+	}
+
+	if (dot && !method_is_of(method, SERVICE_INTERFACE) &&
+		!method_is_of(method, server->service->interface))
+		return varlink_call_error(call, SERVICE_INTERFACE ".InterfaceNotFound",
+			json_pack("{s:s%}", "interface", method, (size_t)(dot - method)));
+	return varlink_call_error(call, SERVICE_INTERFACE ".MethodNotFound",
+		json_pack("{s:s}", "method", method));
+}
+
+static void peer_done(struct varlink_peer *peer)
+{
+	free(peer->groups);
+}
+
+static int peer_read_groups(int fd, struct varlink_peer *peer)
+{
+	_cleanup_(freep) gid_t *groups = NULL;
+	socklen_t n_bytes = 0;
+
+	/* Asked with no room, the kernel says how much it takes. Groups never change afterwards. */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &n_bytes) == 0)
+		return 0;
+	if (errno != ERANGE)
+		return -errno;
+	if (n_bytes > GROUPS_MAX * sizeof(gid_t))
+		return -E2BIG;
+
+	groups = malloc(n_bytes);
+	if (!groups)
+		return -ENOMEM;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &n_bytes) < 0)
+		return -errno;
+	peer->n_groups = n_bytes / sizeof(gid_t);
+	peer->groups = TAKE_PTR(groups);
+	return 0;
+}
+
+static int peer_read(int fd, struct varlink_peer *ret)
+{
+	struct varlink_peer peer = { 0 };
+	struct ucred credentials;
+	socklen_t n_bytes = sizeof(credentials);
+	int r;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &n_bytes) < 0)
+		return -errno;
+	peer.uid = credentials.uid;
+	peer.gid = credentials.gid;
+	peer.pid = credentials.pid;
+	r = peer_read_groups(fd, &peer);
+	if (r < 0)
+		return r;
+	*ret = peer;
+	return 0;
+}
+
+static bool server_has_room(const struct varlink_server *server, uid_t uid)
+{
+	size_t n_of_uid = 0;
+
+	if (uid == 0 || uid == geteuid())
+		return server->n_connections < VARLINK_CONNECTIONS_MAX;
+	if (server->n_connections >= VARLINK_CONNECTIONS_MAX - CONNECTIONS_RESERVED)
+		return false;
+
+	for (const struct varlink_connection *c = server->connections; c; c = c->next)
+		n_of_uid += c->peer.uid == uid;
+	return n_of_uid < VARLINK_CONNECTIONS_PER_UID_MAX;
+}
+
+/*
+ * Without a free descriptor, accept() fails and the listening socket stays readable: the loop would
+ * spin. The spare one makes room to accept and close.
+ */
+static void server_turn_away(struct varlink_server *server)
+{
+	int fd;
+
+	if (server->spare_fd >= 0)
+		close(TAKE_FD(server->spare_fd));
+	fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static int server_on_accept(
+	sd_event_source *source, int listen_fd, uint32_t revents, void *userdata)
+{
+	struct varlink_server *server = userdata;
+	_cleanup_(peer_done) struct varlink_peer peer = { 0 };
+	_cleanup_(closep) int fd = -1;
+
+	(void)source;
+	(void)revents;
+
+	fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE)
+			server_turn_away(server);
+		return 0;
+	}
+
+	/* Whom we can't serve finds the connection closed; the listener goes on for the others. */
+	if (peer_read(fd, &peer) < 0 || !server_has_room(server, peer.uid))
+		return 0;
+	if (varlink_connection_new(server, fd, &peer) == 0)
+		TAKE_FD(fd);
+	return 0;
+}
+
+int varlink_server_new(sd_event *event, int listen_fd, const struct varlink_service *service,
+	void *userdata, struct varlink_server **ret)
+{
+	_cleanup_(varlink_server_freep) struct varlink_server *server = NULL;
+	int r;
+
+	server = calloc(1, sizeof(*server));
+	if (!server)
+		return -ENOMEM;
+
+	server->event = sd_event_ref(event);
+	server->service = service;
+	server->userdata = userdata;
+	server->idle_usec = VARLINK_IDLE_USEC;
+	server->listen_fd = -1;
+	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (server->spare_fd < 0)
+		return -errno;
+	r = sd_event_add_io(event, &server->accept, listen_fd, EPOLLIN, server_on_accept, server);
+	if (r < 0)
+		return r;
+
+	server->listen_fd = listen_fd;
+	*ret = TAKE_PTR(server);
+	return 0;
+}
+
+struct varlink_server *varlink_server_free(struct varlink_server *server)
+{
+	if (!server)
+		return NULL;
+
+	while (server->connections)
+		varlink_connection_close(server->connections);
+	sd_event_source_disable_unref(server->accept);
+	closep(&server->listen_fd);
+	closep(&server->spare_fd);
+	sd_event_unref(server->event);
+	free(server);
+	return NULL;
+}
+
+void varlink_server_set_idle(struct varlink_server *server, uint64_t idle_usec)
+{
+	server->idle_usec = idle_usec;
+}
