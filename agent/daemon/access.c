@@ -116,8 +116,7 @@ static struct access_cursor entries_seek_back(const struct access_set *entries,
 	return cursor;
 }
 
-/* Appends the entries that a range touches or adjoins, but for one that the range before it
- * touched. */
+/* Appends the entries that a range touches or adjoins, but for those that ranges before it did. */
 static int draft_touch(
 	struct draft *draft, const struct access_set *entries, const struct access *range)
 {
@@ -138,7 +137,7 @@ static int draft_touch(
 		if (access_is_before(entry, range) && !access_adjoins(entry, range))
 			continue;
 		if (touched->n_items > 0 &&
-			access_compare(touched->items + touched->n_items - 1, entry) == 0)
+			access_compare(touched->items + touched->n_items - 1, entry) >= 0)
 			continue;
 		r = list_append(touched, entry);
 		if (r < 0)
