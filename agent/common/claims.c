@@ -13,7 +13,8 @@
 /* 9999-12-31T23:59:59Z: the last that RFC 3339 can write. */
 #define TIME_MAX INT64_C(253402300799)
 
-/* "port 3 of the list: ", or nothing for the claims themselves: what a refusal's sentence begins with. */
+/* "port 3 of the list: ", or nothing for the claims themselves: what a refusal's sentence begins
+ * with. */
 struct where {
 	char text[40];
 };
@@ -207,8 +208,8 @@ static int prefixes_read(const json_t *json, const struct where *where, struct d
 	int r;
 
 	if (!one && !list)
-		return refuse(refusal, REFUSAL_MALFORMED, "%s%s or %s is missing", where->text, name,
-			name_list);
+		return refuse(refusal, REFUSAL_MALFORMED, "%s%s or %s is missing", where->text,
+			name, name_list);
 	if (one && list)
 		return refuse(refusal, REFUSAL_MALFORMED, "%sgives both %s and %s", where->text,
 			name, name_list);
@@ -271,7 +272,8 @@ static int duration_read(
 		return r;
 	if (duration_parse(json_string_value(value), ret) < 0)
 		return refuse(refusal, REFUSAL_MALFORMED,
-			"%s%s \"%.32s\" is not an ISO 8601 duration of at most 366 days, as \"PT3H\"",
+			"%s%s \"%.32s\" is not an ISO 8601 duration of at most 366 days, as "
+			"\"PT3H\"",
 			where->text, name, json_string_value(value));
 	return 0;
 }

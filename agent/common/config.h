@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-/* agent.conf: INI as systemd's, read whole or not at all. Each key is told in agent.conf.example. */
+/* agent.conf: INI as systemd's, read whole or not at all. Each key is told in agent.conf.example.
+ */
 
 #include <stdint.h>
 
@@ -53,12 +54,13 @@ struct config {
 
 /*
  * Reads a configuration. Returns 0 and the configuration, owned by the caller; -errno, with
- * "file:line: what is wrong" in ret_error (allocated, owned by the caller; NULL for want of memory).
- * Unknown sections and keys, sections and keys given twice, and a [port] without number are errors.
- * A missing file is -ENOENT.
+ * "file:line: what is wrong" in ret_error (allocated, owned by the caller; NULL for want of
+ * memory). Unknown sections and keys, sections and keys given twice, and a [port] without number
+ * are errors. A missing file is -ENOENT.
  *
  * Defaults: vm_id from /etc/machine-id (application specific, sd_id128_get_machine_app_specific),
- * protocol TCP, allowed_source_address_prefixes *, max_request_access_duration PT3H, on_expiry keep.
+ * protocol TCP, allowed_source_address_prefixes *, max_request_access_duration PT3H, on_expiry
+ * keep.
  */
 int config_load(const char *path, struct config **ret, char **ret_error);
 

@@ -5,10 +5,10 @@
  *
  *   base64url(header) . base64url(claims) . base64url(signature)
  *
- * libjose verifies with the algorithm that the header names; its own comparison of that with the key's
- * is one-sided (version 11: strcmp() < 0). So the header is compared here first, and what libjose gets
- * are those same bytes, with one key whose fitness for its alg was settled when the trust file was read.
- * No claim is parsed before the signature holds.
+ * libjose verifies with the algorithm that the header names; its own comparison of that with the
+ * key's is one-sided (version 11: strcmp() < 0). So the header is compared here first, and what
+ * libjose gets are those same bytes, with one key whose fitness for its alg was settled when the
+ * trust file was read. No claim is parsed before the signature holds.
  */
 
 #include <errno.h>
@@ -80,8 +80,8 @@ static int kind_parse_type(const char *type, enum document_kind *ret)
 	return -EINVAL;
 }
 
-static int document_split(
-	const char *text, size_t n_bytes, struct part parts[static N_PARTS], struct refusal *refusal)
+static int document_split(const char *text, size_t n_bytes, struct part parts[static N_PARTS],
+	struct refusal *refusal)
 {
 	const char *end = text + n_bytes;
 
@@ -110,8 +110,8 @@ static int part_decode(const struct part *part, const char *name, char **ret, si
 	return r;
 }
 
-/* What the header may not have: RFC 7515 lets a verifier ignore keys that it brings along, but a signer that
- * sends them expects them to count. "b64" (RFC 7797) changes what is signed. */
+/* What the header may not have: RFC 7515 lets a verifier ignore keys that it brings along, but a
+ * signer that sends them expects them to count. "b64" (RFC 7797) changes what is signed. */
 static int header_check_members(const json_t *json, struct refusal *refusal)
 {
 	static const char *const key_members[] = { "jwk", "jku", "x5c", "x5u" };
@@ -125,7 +125,8 @@ static int header_check_members(const json_t *json, struct refusal *refusal)
 	for (size_t i = 0; i < N_ELEMENTS(key_members); i++)
 		if (json_object_get(json, key_members[i]))
 			return refuse(refusal, REFUSAL_MALFORMED,
-				"the header brings a key along (\"%s\"): keys come from the trust file",
+				"the header brings a key along (\"%s\"): keys come from the trust "
+				"file",
 				key_members[i]);
 	return 0;
 }

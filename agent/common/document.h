@@ -4,8 +4,8 @@
 /*
  * Documents: signed JSON messages to an agent, JWS in compact form (RFC 7515, RFC 7519 claims).
  *
- * document_read() checks everything that a document says of itself: form, bounds, signature, audience.
- * Whether it may pass now (time, policy, duplicates) is the daemon's to decide.
+ * document_read() checks everything that a document says of itself: form, bounds, signature,
+ * audience. Whether it may pass now (time, policy, duplicates) is the daemon's to decide.
  */
 
 #include <stdint.h>
@@ -79,27 +79,29 @@ bool document_id_is_valid(const char *id);
  * Reads and verifies a document. vm_id NULL skips the audience check. Returns 0 and the document,
  * owned by the caller; REFUSED with the refusal filled in; -ENOMEM.
  *
- * The order of checks: size (too_large), form of the compact JWS and its header (malformed: not three
- * base64url parts, header not strict JSON, crit, typ not one of ours, no kid), alg (unsupported_algorithm),
- * kid (unknown_key), alg against the key's own alg (unsupported_algorithm), signature (bad_signature),
- * claims (malformed, too_large for more than the bounds of list lengths), audience (wrong_audience).
+ * The order of checks: size (too_large), form of the compact JWS and its header (malformed: not
+ * three base64url parts, header not strict JSON, crit, typ not one of ours, no kid), alg
+ * (unsupported_algorithm), kid (unknown_key), alg against the key's own alg
+ * (unsupported_algorithm), signature (bad_signature), claims (malformed, too_large for more than
+ * the bounds of list lengths), audience (wrong_audience).
  */
 int document_read(const char *text, size_t n_bytes, const struct trust *trust, const char *vm_id,
 	struct document **ret, struct refusal *refusal);
 
 /*
- * Builds a document's claims' struct from JSON, without signature: what document_read() does with the
- * payload, and what `jitgate sign` checks before signing. Returns as document_read().
+ * Builds a document's claims' struct from JSON, without signature: what document_read() does with
+ * the payload, and what `jitgate sign` checks before signing. Returns as document_read().
  */
 int document_from_claims(enum document_kind kind, const json_t *claims, struct document **ret,
 	struct refusal *refusal);
 
-/* True where aud (a string or a list) names the VM; ids that begin with '/' compare without case. */
+/* True where aud (a string or a list) names the VM; ids that begin with '/' compare without case.
+ */
 bool document_audience_matches(const json_t *claims, const char *vm_id);
 
 /*
- * Signs claims with a private JWK that has kid and alg. Returns 0 and the compact JWS (allocated, owned
- * by the caller); -EINVAL where the key can't sign, -ENOMEM.
+ * Signs claims with a private JWK that has kid and alg. Returns 0 and the compact JWS (allocated,
+ * owned by the caller); -EINVAL where the key can't sign, -ENOMEM.
  */
 int document_sign(enum document_kind kind, const json_t *claims, const json_t *jwk, char **ret);
 

@@ -23,13 +23,13 @@ enum {
 };
 
 /*
- * Reads "192.0.2.0/24", "2001:db8::1" or "*". Host bits set beyond the length are an error, as is an
- * IPv4-mapped IPv6 address (a packet never carries one). Returns 0 or -EINVAL.
+ * Reads "192.0.2.0/24", "2001:db8::1" or "*". Host bits set beyond the length are an error, as is
+ * an IPv4-mapped IPv6 address (a packet never carries one). Returns 0 or -EINVAL.
  */
 int prefix_parse(const char *text, struct prefix *ret);
 
-/* The same, saying why not: returns NULL where it parses, and otherwise what is wrong as the rest of a
- * sentence that begins with the text: "has host bits set beyond its length". */
+/* The same, saying why not: returns NULL where it parses, and otherwise what is wrong as the rest
+ * of a sentence that begins with the text: "has host bits set beyond its length". */
 const char *prefix_parse_reason(const char *text, struct prefix *ret);
 
 /* Writes "192.0.2.0/24", or the bare address where the prefix is a single one. Returns text. */
@@ -56,8 +56,10 @@ const char *protocol_format(unsigned protocols);
 /* "22" or "5000-5010", 1 to 65535 each. Returns 0 or -EINVAL. */
 int port_range_parse(const char *text, struct port_range *ret);
 
-/* "22/tcp", "53/udp", or "443/" and a star for both (and "443", which is TCP). Returns 0 or -EINVAL. */
+/* "22/tcp", "53/udp", or "443/" and a star for both (and "443", which is TCP). Returns 0 or
+ * -EINVAL. */
 int port_protocol_parse(const char *text, uint16_t *ret_port, unsigned *ret_protocols);
 
-/* The same for a number or a range ("5000-5010/udp"); the protocol is required. Returns 0 or -EINVAL. */
+/* The same for a number or a range ("5000-5010/udp"); the protocol is required. Returns 0 or
+ * -EINVAL. */
 int port_range_protocol_parse(const char *text, struct port_range *ret, unsigned *ret_protocols);

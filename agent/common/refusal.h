@@ -25,7 +25,7 @@ enum refusal_code {
 	REFUSAL_CODE_COUNT,
 };
 
-/* A sentence that names two cloud ids of a VM (266 bytes at most) fits mostly; more is cut. */
+/* A sentence that names two cloud ids of a VM (266 bytes at most) fits. */
 #define REFUSAL_MESSAGE_MAX 640
 
 struct refusal {
@@ -39,6 +39,7 @@ struct refusal {
 /* "malformed", "too_large", … */
 const char *refusal_code_name(enum refusal_code code);
 
-/* Fills a refusal in and returns REFUSED. The message is one sentence without a full stop; bytes that
- * are not printable UTF-8 (agent/common/text.h) become '?', and what does not fit an ellipsis. */
+/* Fills a refusal in and returns REFUSED. The message is one sentence without a full stop; bytes
+ * that are not printable UTF-8 (agent/common/text.h) become '?', and what does not fit an ellipsis.
+ */
 int refuse(struct refusal *refusal, enum refusal_code code, const char *format, ...) _printf_(3, 4);

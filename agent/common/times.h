@@ -17,9 +17,9 @@
 #define TIME_STRING_MAX 64
 
 /*
- * Reads an ISO 8601 duration of weeks, days, hours, minutes and seconds: "PT3H", "P1DT12H", "PT90M".
- * Weeks stand alone ("P2W"). No fractions, years or months (their length is not fixed). Returns 0; -EINVAL where it is not one,
- * is zero, or is longer than DURATION_SECONDS_MAX.
+ * Reads an ISO 8601 duration of weeks, days, hours, minutes and seconds: "PT3H", "P1DT12H",
+ * "PT90M". Weeks stand alone ("P2W"). No fractions, years or months (their length is not fixed).
+ * Returns 0; -EINVAL where it is not one, is zero, or is longer than DURATION_SECONDS_MAX.
  */
 int duration_parse(const char *text, int64_t *ret_seconds);
 
@@ -32,7 +32,8 @@ const char *duration_describe(int64_t seconds, char text[static TIME_STRING_MAX]
 /* Writes UTC, RFC 3339: "2026-01-01T10:00:00Z". Returns text. */
 const char *time_format_utc(int64_t seconds, char text[static TIME_STRING_MAX]);
 
-/* Reads RFC 3339 ("2026-01-01T10:00:00Z", with an offset or a fraction too). Returns 0 or -EINVAL. */
+/* Reads RFC 3339 ("2026-01-01T10:00:00Z", with an offset or a fraction too). Returns 0 or -EINVAL.
+ */
 int time_parse_utc(const char *text, int64_t *ret_seconds);
 
 /* Writes local time for people: "10:00:00" today, "2026-01-02 10:00:00" otherwise. Returns text. */

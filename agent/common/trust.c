@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 /*
- * What libjose would let pass is settled here, once, when the file is read: it picks the algorithm by
- * the document's header and the curve by the key, without asking whether they fit; it takes any public
- * exponent; it signs and verifies with symmetric keys. A key that passes can only be used one way.
+ * What libjose would let pass is settled here, once, when the file is read: it picks the algorithm
+ * by the document's header and the curve by the key, without asking whether they fit; it takes any
+ * public exponent; it signs and verifies with symmetric keys. A key that passes can only be used
+ * one way.
  */
 
 #include <errno.h>
@@ -238,7 +239,8 @@ static int key_narrow_ports(
 		const char *text = json_string_value(value);
 
 		if (!text)
-			return invalid(error, n_error, "jit_ports has an element that is no string");
+			return invalid(
+				error, n_error, "jit_ports has an element that is no string");
 		if (port_range_protocol_parse(text, &ports->ports, &ports->protocols) < 0)
 			return invalid(error, n_error,
 				"\"%.64s\" in jit_ports is not a port or range with its protocol, "
@@ -253,9 +255,9 @@ static int key_narrow(struct trust_key *key, const json_t *jwk, char *error, siz
 {
 	const json_t *ports = json_object_get(jwk, "jit_ports");
 	const json_t *duration = json_object_get(jwk, "jit_max_duration");
+	const char *text = json_string_value(duration);
 
-	if (duration && (!json_is_string(duration) ||
-				duration_parse(json_string_value(duration), &key->max_duration) < 0))
+	if (duration && (!text || duration_parse(text, &key->max_duration) < 0))
 		return invalid(error, n_error,
 			"jit_max_duration is not an ISO 8601 duration of at most 366 days, as "
 			"\"PT3H\"");

@@ -4,8 +4,9 @@
 /*
  * The trust file: a JWK Set (RFC 7517) with the public keys whose signatures count.
  *
- * Each key needs "kid" and "alg". It may carry "jit_ports" (["22/tcp", "5000-5010/udp"], a star as the
- * protocol being both) and "jit_max_duration" (ISO 8601), which narrow what its signature can do.
+ * Each key needs "kid" and "alg". It may carry "jit_ports" (["22/tcp", "5000-5010/udp"], a star as
+ * the protocol being both) and "jit_max_duration" (ISO 8601), which narrow what its signature can
+ * do.
  */
 
 #include <jansson.h>
@@ -49,10 +50,10 @@ bool algorithm_is_supported(const char *alg);
 
 /*
  * Reads a trust file. Returns 0 and the keys, owned by the caller; -errno, with a sentence in
- * ret_error (allocated; owned by the caller): "trust.jwks: key \"a\": alg \"HS256\" is not supported".
- * A private or symmetric key, a missing or repeated kid, a missing alg, an RSA key under 2048 bits, a
- * curve that is not the alg's, a use other than verifying, or a bad narrowing is -EINVAL. An empty set
- * is allowed.
+ * ret_error (allocated; owned by the caller): "trust.jwks: key \"a\": alg \"HS256\" is not
+ * supported". A private or symmetric key, a missing or repeated kid, a missing alg, an RSA key
+ * under 2048 bits, a curve that is not the alg's, a use other than verifying, or a bad narrowing is
+ * -EINVAL. An empty set is allowed.
  */
 int trust_load(const char *path, struct trust **ret, char **ret_error);
 
@@ -64,8 +65,8 @@ int trust_parse(
 const struct trust_key *trust_find(const struct trust *trust, const char *kid);
 
 /*
- * Checks a public JWK as the trust file's are checked, narrowing apart. Returns 0; -EINVAL, with what is
- * wrong as the rest of a sentence about the key in error; -ENOMEM.
+ * Checks a public JWK as the trust file's are checked, narrowing apart. Returns 0; -EINVAL, with
+ * what is wrong as the rest of a sentence about the key in error; -ENOMEM.
  */
 int trust_check_jwk(const json_t *jwk, char *error, size_t n_error);
 

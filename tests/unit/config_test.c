@@ -113,7 +113,8 @@ static void each_key_is_obeyed(void **state)
 		"destination_nat = no\nmax_grants = 100000\n"
 		"[port ssh]\nnumber = 5000-5010\nprotocol = *\n"
 		"allowed_source_address_prefixes = 10.0.0.0/8, 2001:db8::/32,192.0.2.1  ::1\n"
-		"max_request_access_duration = P366D\nalways_allow = 10.1.0.0/16\non_expiry = kill\n"
+		"max_request_access_duration = P366D\n"
+		"always_allow = 10.1.0.0/16\non_expiry = kill\n"
 		"[port rdp]\nprotocol = udp\nnumber = 3389\n"
 		"max_request_access_duration = PT1M\nalways_allow = ; nobody");
 
@@ -199,13 +200,16 @@ static void a_mistake_is_told_with_its_line(void **state)
 		const char *text, *error;
 	} mistakes[] = {
 		{ "mode = audit\n", ":1: \"mode\" stands before any section" },
-		{ "[agent]\n\n# comment\nmod = audit\n", ":4: [agent] has no key \"mod\": its keys are "
+		{ "[agent]\n\n# comment\nmod = audit\n",
+			":4: [agent] has no key \"mod\": its keys are "
 			"vm_id, mode, trust, " },
-		{ AGENT "[port ssh]\nport = 22\n", ":4: [port] has no key \"port\": its keys are number, "
+		{ AGENT "[port ssh]\nport = 22\n",
+			":4: [port] has no key \"port\": its keys are number, "
 			"protocol, " },
 		{ AGENT "Mode = audit\n", ":3: [agent] has no key \"Mode\"" },
 		{ AGENT "number = 22\n", ":3: [agent] has no key \"number\"" },
-		{ AGENT "[feed]\nurl = x\n", ":3: there is no section [feed]: there are [agent] and "
+		{ AGENT "[feed]\nurl = x\n",
+			":3: there is no section [feed]: there are [agent] and "
 			"[port NAME]" },
 		{ AGENT "[Agent]\n", ":3: there is no section [Agent]" },
 		{ AGENT "[]\n", ":3: there is no section []" },
@@ -216,7 +220,8 @@ static void a_mistake_is_told_with_its_line(void **state)
 		{ AGENT "[agent]\n", ":3: [agent] is there twice" },
 		{ AGENT "vm_id = web-2\n", ":3: vm_id is given twice in this section" },
 		{ AGENT "[port a]\nnumber = 22\nnumber = 22\n", ":5: number is given twice" },
-		{ AGENT "[port a]\nnumber = 22\n[port a]\nnumber = 23\n", ":5: [port a] is there twice" },
+		{ AGENT "[port a]\nnumber = 22\n[port a]\nnumber = 23\n",
+			":5: [port a] is there twice" },
 		{ AGENT "[port a]\n\n[port b]\nnumber = 22\n", ":3: [port a] has no number" },
 		{ AGENT "[port a]\nprotocol = TCP\n\n\n", ":3: [port a] has no number" },
 		{ "[agent]\nvm_id =\n", ":2: vm_id must be 1 to 512 bytes without spaces" },
@@ -237,7 +242,8 @@ static void a_mistake_is_told_with_its_line(void **state)
 		{ AGENT "socket = agent.sock\n", ":3: socket must be an absolute path" },
 		{ AGENT "socket = @agent\n", ":3: socket must be an absolute path" },
 		{ AGENT "on_stop = flush\n", ":3: on_stop must be keep or remove, not \"flush\"" },
-		{ AGENT "destination_nat = true\n", ":3: destination_nat must be auto, yes or no, not "
+		{ AGENT "destination_nat = true\n",
+			":3: destination_nat must be auto, yes or no, not "
 			"\"true\"" },
 		{ AGENT "max_grants = 0\n", ":3: max_grants must be a number from 1 to 100000, not "
 			"\"0\"" },
@@ -245,7 +251,8 @@ static void a_mistake_is_told_with_its_line(void **state)
 		{ AGENT "max_grants = -1\n", ":3: max_grants must be" },
 		{ AGENT "max_grants = 10k\n", ":3: max_grants must be" },
 		{ AGENT "max_grants = 18446744073709551617\n", ":3: max_grants must be" },
-		{ AGENT "[port a]\nnumber = 0\n", ":4: number must be a port from 1 to 65535 or a range "
+		{ AGENT "[port a]\nnumber = 0\n",
+			":4: number must be a port from 1 to 65535 or a range "
 			"as 5000-5010, not \"0\"" },
 		{ AGENT "[port a]\nnumber = 22,23\n", ":4: number must be" },
 		{ AGENT "[port a]\nnumber = ssh\n", ":4: number must be" },

@@ -15,7 +15,8 @@
 #define VM_ID "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web-1"
 #define NOW 1767261600
 
-static const char header_es256[] = "{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}";
+static const char header_es256[] =
+	"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}";
 
 static struct {
 	json_t *es256, *es384, *ps256, *rs256;
@@ -318,7 +319,8 @@ static void an_algorithm_that_is_not_the_keys_opens_nothing(void **state)
 
 static void an_algorithm_nobody_chose_opens_nothing(void **state)
 {
-	static const char *const algorithms[] = { "ES512", "RS384", "RS512", "PS384", "PS512", "HS384",
+	static const char *const algorithms[] = {
+		"ES512", "RS384", "RS512", "PS384", "PS512", "HS384",
 		"HS512", "EdDSA", "ES256K", "es256", "ES256 ", "ECDH-ES", "A128KW", "dir", "S256" };
 	_cleanup_(freep) char *payload = grant_payload();
 
@@ -405,8 +407,8 @@ static void a_header_that_is_not_ours_is_malformed(void **state)
 		"{\"alg\":[\"ES256\"],\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}",
 		"{\"alg\":null,\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}",
 		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"crit\":[]}",
-		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"crit\":[\"exp\"],"
-		"\"exp\":1}",
+		("{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"crit\":[\"exp\"],"
+		 "\"exp\":1}"),
 		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"crit\":null}",
 		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"b64\":false}",
 		"{\"alg\":\"none\",\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}",
@@ -428,7 +430,8 @@ static void a_header_that_is_not_ours_is_malformed(void **state)
 
 static void an_unknown_header_member_or_claim_does_not_matter(void **state)
 {
-	static const char header[] = "{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\","
+	static const char header[] =
+		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\","
 				     "\"x5t\":\"AAAA\",\"cty\":\"JSON\"}";
 	_cleanup_(document_freep) struct document *grant = NULL;
 	json_auto_t *claims = grant_claims();
@@ -622,7 +625,8 @@ static void another_spelling_of_a_document_is_refused(void **state)
 {
 	static const char alphabet[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	static const char *const additions[] = { "=", "==", "A", " ", "\n", "\r\n", ".", ".A", "\t" };
+	static const char *const additions[] = {
+		"=", "==", "A", " ", "\n", "\r\n", ".", ".A", "\t" };
 	_cleanup_(freep) char *text = grant_text(keys.es256);
 	size_t n = strlen(text), at;
 
@@ -765,7 +769,8 @@ static void assert_changed(
 
 static void a_document_for_another_vm_opens_nothing_here(void **state)
 {
-	static const char *const others[] = { "\"other\"", "[\"other\"]", "[\"other\", \"another\"]",
+	static const char *const others[] = {
+		"\"other\"", "[\"other\"]", "[\"other\", \"another\"]",
 		"\"*\"", "\"/subscriptions/s\"", "\"" VM_ID "/\"", "\"" VM_ID " \"" };
 	static const char *const bad[] = { NULL, "null", "7", "{}", "[]", "\"\"", "[\"\"]",
 		"[7, \"" VM_ID "\"]", "[[\"" VM_ID "\"]]" };
@@ -836,7 +841,8 @@ static void a_claim_of_the_wrong_type_is_malformed(void **state)
 		"\"\\u2028\"", "\"\\u202e\"" };
 	static const char *const times[] = { NULL, "null", "\"1767261600\"", "1767261600.0", "-1",
 		"253402300800", "9223372036854775807", "true", "[]", "1.8e9" };
-	static const char *const ids[] = { NULL, "null", "7", "\"\"", "\"a b\"", "\"a/b\"", "\"\\u00e4\"",
+	static const char *const ids[] = {
+		NULL, "null", "7", "\"\"", "\"a b\"", "\"a/b\"", "\"\\u00e4\"",
 		"\"a\\n\"", "\"a:b\"", "[\"a\"]" };
 
 	(void)state;
@@ -1020,7 +1026,8 @@ static void a_revocation_that_revokes_nothing_is_malformed(void **state)
 {
 	static const char *const revokes[] = { NULL, "null", "[]", "\"grant-1\"", "[7]", "[\"\"]",
 		"[\"grant-1\", \"a b\"]", "[null]" };
-	static const char *const sessions[] = { "null", "\"\"", "\"KILL\"", "\"default\"", "true", "[]" };
+	static const char *const sessions[] = {
+		"null", "\"\"", "\"KILL\"", "\"default\"", "true", "[]" };
 
 	(void)state;
 	for (size_t i = 0; i < N_ELEMENTS(revokes); i++)
@@ -1037,9 +1044,12 @@ static void a_policy_without_bounds_is_malformed(void **state)
 	static const char *const ports[] = { NULL, "[]",
 		PORTS("\"number\":22,\"protocol\":\"TCP\"," SOURCE),
 		PORTS("\"number\":22,\"protocol\":\"TCP\",\"maxRequestAccessDuration\":\"PT1H\""),
-		PORTS("\"number\":22,\"protocol\":\"TCP\",\"maxRequestAccessDuration\":\"\"," SOURCE),
-		PORTS("\"number\":22,\"protocol\":\"TCP\",\"maxRequestAccessDuration\":\"3h\"," SOURCE),
-		PORTS("\"number\":22,\"protocol\":\"TCP\",\"maxRequestAccessDuration\":3600," SOURCE),
+		PORTS("\"number\":22,\"protocol\":\"TCP\","
+		      "\"maxRequestAccessDuration\":\"\"," SOURCE),
+		PORTS("\"number\":22,\"protocol\":\"TCP\","
+		      "\"maxRequestAccessDuration\":\"3h\"," SOURCE),
+		PORTS("\"number\":22,\"protocol\":\"TCP\","
+		      "\"maxRequestAccessDuration\":3600," SOURCE),
 	};
 
 	(void)state;

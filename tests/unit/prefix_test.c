@@ -46,7 +46,8 @@ static void a_prefix_reads_and_prints_the_same(void **state)
 
 static void what_is_no_prefix_opens_nothing(void **state)
 {
-	static const char *const texts[] = { "", " ", "/", "/0", "**", "* ", " *", "any", "Internet",
+	static const char *const texts[] = {
+		"", " ", "/", "/0", "**", "* ", " *", "any", "Internet",
 		"10.0.0.0/", "10.0.0.0/33", "10.0.0.0/032", "10.0.0.0/08", "10.0.0.0/+8",
 		"10.0.0.0/-8", "10.0.0.0/ 8", "10.0.0.0/8 ", " 10.0.0.0/8", "10.0.0.0/8/8",
 		"10.0.0.0/4294967304", "10.0.0.0/264", "10.0.0.0/8x", "10.0.0/8", "10/8", "10.0.0",
@@ -186,7 +187,8 @@ static void a_protocol_is_one_of_azures(void **state)
 
 static void a_port_range_is_what_is_written(void **state)
 {
-	static const char *const bad[] = { "", "0", "65536", "022", "+22", "-22", " 22", "22 ", "22-",
+	static const char *const bad[] = {
+		"", "0", "65536", "022", "+22", "-22", " 22", "22 ", "22-",
 		"-", "0-10", "10-9", "5000-65536", "5000--5001", "5000-5001-5002", "5000 - 5001",
 		"2a", "4294967318" };
 	struct port_range range;
@@ -205,7 +207,8 @@ static void a_port_range_is_what_is_written(void **state)
 
 static void a_port_on_the_command_line_is_what_is_written(void **state)
 {
-	static const char *const bad[] = { "", "/", "/tcp", "22/", "22/sctp", "22/tcp/udp", "22 /tcp",
+	static const char *const bad[] = {
+		"", "/", "/tcp", "22/", "22/sctp", "22/tcp/udp", "22 /tcp",
 		"22-23/tcp", "0/tcp", "ssh" };
 	unsigned protocols;
 	uint16_t port;

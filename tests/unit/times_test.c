@@ -32,7 +32,8 @@ static void a_duration_lasts_as_long_as_is_written(void **state)
 
 static void what_is_no_duration_grants_no_time(void **state)
 {
-	static const char *const texts[] = { "", "P", "PT", "P1", "PT1", "1H", "PT0S", "P0D", "P1DT",
+	static const char *const texts[] = {
+		"", "P", "PT", "P1", "PT1", "1H", "PT0S", "P0D", "P1DT",
 		"P1Y", "P1M", "PT1.5H", "PT1,5H", "-PT1H", "PT-1H", "PT+1H", "pt1h", "PT1h", "PT1H ",
 		" PT1H", "PT 1H", "PTH", "PT1M1H", "PT1H1H", "P1W1D", "P1D1W", "P1WT1H", "PT1W",
 		"PT1D", "P1H", "P1S", "PT1HT1M", "P367D", "P366DT1S", "P53W", "PT99999999999999999999S",

@@ -118,7 +118,8 @@ static void an_empty_trust_file_trusts_nobody(void **state)
 
 static void a_file_that_is_no_key_set_is_refused(void **state)
 {
-	static const char *const texts[] = { "", "{}", "[]", "null", "{\"keys\":{}}", "{\"keys\":null}",
+	static const char *const texts[] = {
+		"", "{}", "[]", "null", "{\"keys\":{}}", "{\"keys\":null}",
 		"{\"keys\":[7]}", "{\"keys\":[null]}", "{\"keys\":[{}]}", "{\"keys\":[[]]}",
 		"{\"keys\":[]} x", "{\"keys\":[],\"keys\":[]}", "{\"keys\":[\"es256\"]}" };
 
@@ -273,10 +274,12 @@ static void a_weak_rsa_key_is_refused(void **state)
 
 static void a_narrowed_key_stays_narrow(void **state)
 {
-	static const char *const ports[] = { "null", "\"22/tcp\"", "{}", "[7]", "[\"\"]", "[\"22\"]",
+	static const char *const ports[] = {
+		"null", "\"22/tcp\"", "{}", "[7]", "[\"\"]", "[\"22\"]",
 		"[\"22/\"]", "[\"0/tcp\"]", "[\"*/tcp\"]", "[\"22/tcp\", \"22-21/tcp\"]",
 		"[\"22/tcp \"]", "[\"22/icmp\"]", "[[\"22/tcp\"]]" };
-	static const char *const durations[] = { "null", "3600", "\"\"", "\"3h\"", "\"PT0S\"", "\"P1Y\"" };
+	static const char *const durations[] = {
+		"null", "3600", "\"\"", "\"3h\"", "\"PT0S\"", "\"P1Y\"" };
 	json_auto_t *narrowed = json_deep_copy(keys.es256);
 	json_auto_t *shut = json_deep_copy(keys.es384);
 	const json_t *const jwks[] = { narrowed, shut };
