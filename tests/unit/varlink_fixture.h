@@ -45,8 +45,9 @@ static inline uint64_t now_usec(void)
 	return (uint64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* Echo answers, Later and Watch keep the call, Big answers with so many bytes, Forget never answers,
+/* Echo answers, Later and Watch keep the call, Big answers with so many bytes, Forget does nothing,
  * Fail fails, Whoami tells the caller. */
+
 static int on_echo(struct varlink_call *call, json_t *parameters, void *userdata)
 {
 	struct fixture *f = userdata;
