@@ -16,11 +16,10 @@
 
 #include "agent/daemon/access.h"
 #include "agent/daemon/access_range.h"
-#include "agent/daemon/access_set.h"
 #include "agent/daemon/access_sweep.h"
 
 struct access_map {
-	struct access_set covers;
+	struct access_covers covers;
 	struct access_set entries;
 	uint64_t earliest_usec; /* no deadline is before this */
 };
@@ -264,7 +263,7 @@ int access_map_new(struct access_map **ret)
 struct access_map *access_map_free(struct access_map *map)
 {
 	if (map) {
-		access_set_done(&map->covers);
+		access_set_done(&map->covers.set);
 		access_set_done(&map->entries);
 		free(map);
 	}
@@ -274,19 +273,21 @@ struct access_map *access_map_free(struct access_map *map)
 
 /* Adds and removes covers where there is room for as many insertions again, so that it can be
  * undone. */
-static int covers_change(struct access_set *covers, const struct access *add, size_t n_add,
+static int covers_change(struct access_covers *covers, const struct access *add, size_t n_add,
 	const struct access *remove, size_t n_remove)
 {
-	for (size_t i = 0; i < n_add; i++)
-		access_set_insert(covers, add + i);
+	for (size_t i = 0; i < n_add; i++) {
+		access_covers_note_length(covers, add + i);
+		access_set_insert(&covers->set, add + i);
+	}
 
 	for (size_t i = 0; i < n_remove; i++) {
-		if (access_set_remove(covers, remove + i))
+		if (access_set_remove(&covers->set, remove + i))
 			continue;
 		while (i-- > 0)
-			access_set_insert(covers, remove + i);
+			access_set_insert(&covers->set, remove + i);
 		for (i = 0; i < n_add; i++)
-			access_set_remove(covers, add + i);
+			access_set_remove(&covers->set, add + i);
 		return -ENOENT;
 	}
 
@@ -310,7 +311,7 @@ static int map_prepare(struct access_map *map, struct draft *draft, const struct
 	r = draft_ranges(draft, add, n_add, remove, n_remove);
 	if (r < 0)
 		return r;
-	r = access_set_reserve(&map->covers, n_add + n_remove);
+	r = access_set_reserve(&map->covers.set, n_add + n_remove);
 	if (r < 0)
 		return r;
 	r = covers_change(&map->covers, add, n_add, remove, n_remove);
@@ -352,7 +353,7 @@ int access_map_change(struct access_map *map, const struct access *add, size_t n
 			.added = TAKE_PTR(draft.pieces.items),
 		};
 	}
-	access_set_trim(&map->covers);
+	access_set_trim(&map->covers.set);
 	access_set_trim(&map->entries);
 
 	return r < 0 ? r : 0;
@@ -366,7 +367,7 @@ size_t access_map_expire(struct access_map *map, uint64_t now_usec)
 	if (map->earliest_usec > now_usec)
 		return 0;
 	n_expired = access_set_expire(&map->entries, now_usec, &earliest_usec);
-	access_set_expire(&map->covers, now_usec, &map->earliest_usec);
+	access_set_expire(&map->covers.set, now_usec, &map->earliest_usec);
 
 	return n_expired;
 }

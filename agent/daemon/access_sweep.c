@@ -62,24 +62,60 @@ static struct access key_behind(const struct access *range)
 	return key;
 }
 
+/* Which lengths a family has, as bits; the longest length of all is left out: nothing lies in it.
+ */
+static const uint64_t *covers_lengths(const struct access_covers *covers, uint8_t family)
+{
+	return family == AF_INET ? covers->lengths4 : covers->lengths6;
+}
+
+void access_covers_note_length(struct access_covers *covers, const struct access *cover)
+{
+	uint8_t family = cover->service.family;
+	unsigned n_bits = address_common_bits(family, &cover->first, &cover->last);
+	uint64_t *lengths = family == AF_INET ? covers->lengths4 : covers->lengths6;
+
+	if (covers->set.n_items == 0)
+		lengths[0] = lengths[1] = 0;
+	if (n_bits < 128)
+		lengths[n_bits / 64] |= UINT64_C(1) << n_bits % 64;
+}
+
+/* The longest length that there is and that is shorter than n_bits, or -1. */
+static int length_below(const uint64_t lengths[2], unsigned n_bits)
+{
+	for (int i = 1; i >= 0; i--) {
+		uint64_t shorter = lengths[i];
+
+		if (n_bits < 64 * ((unsigned)i + 1))
+			shorter &= n_bits > 64 * (unsigned)i ? (UINT64_C(1) << n_bits % 64) - 1 : 0;
+		if (shorter)
+			return 64 * i + 63 - __builtin_clzll(shorter);
+	}
+
+	return -1;
+}
+
 /*
  * The cover that counts among those which contain the range and are longer. Going back from the
  * range in preorder, a cover that does not contain it lies in a subtree beside it, and with it all
- * up to the prefix that both are in: the search goes on in front of that subtree.
+ * up to the prefix that both are in: the search goes on in front of that subtree, at a length that
+ * there is.
  */
 static const struct access *winner_around(
-	const struct access_set *covers, const struct access *range)
+	const struct access_covers *covers, const struct access *range)
 {
 	uint8_t family = range->service.family;
 	unsigned n_bits = address_common_bits(family, &range->first, &range->last);
 	const struct access *winner = NULL, *cover;
 	struct access_cursor cursor;
 	struct access key = *range;
+	int length;
 
-	while (n_bits > 0) {
-		address_widen(family, &range->first, n_bits - 1, &key.first, &key.last);
+	while ((length = length_below(covers_lengths(covers, family), n_bits)) >= 0) {
+		address_widen(family, &range->first, (unsigned)length, &key.first, &key.last);
 		key = key_behind(&key);
-		cursor = access_set_seek(covers, &key);
+		cursor = access_set_seek(&covers->set, &key);
 		access_cursor_previous(&cursor);
 		cover = access_cursor_item(&cursor);
 		if (!cover || !access_same_service(cover, range))
@@ -90,7 +126,7 @@ static const struct access *winner_around(
 			continue;
 		}
 		key = key_before(cover);
-		cursor = access_set_seek(covers, &key);
+		cursor = access_set_seek(&covers->set, &key);
 		cover = access_cursor_item(&cursor);
 		winner = winner_of(winner, cover);
 		n_bits = address_common_bits(family, &cover->first, &cover->last);
@@ -174,12 +210,12 @@ static int sweep_visit(struct sweep *sweep, const struct access *cover)
 	return 0;
 }
 
-int access_sweep(const struct access_set *covers, const struct access *range,
+int access_sweep(const struct access_covers *covers, const struct access *range,
 	int (*callback)(const struct access *part, void *userdata), void *userdata)
 {
 	struct sweep sweep;
 	struct access key = key_before(range);
-	struct access_cursor cursor = access_set_seek(covers, &key);
+	struct access_cursor cursor = access_set_seek(&covers->set, &key);
 	const struct access *cover, *next;
 	int r;
 
@@ -201,7 +237,7 @@ int access_sweep(const struct access_set *covers, const struct access *range,
 		if (next && access_same_range(next, cover)) {
 			/* A thousand people behind one address: only the first of them counts. */
 			key = key_behind(cover);
-			cursor = access_set_seek(covers, &key);
+			cursor = access_set_seek(&covers->set, &key);
 			next = access_cursor_item(&cursor);
 		}
 	}

@@ -3,9 +3,19 @@
 
 /* Which cover counts at each address of a range, from the covers that contain it and lie in it. */
 
-#include "agent/daemon/access.h"
+#include "agent/daemon/access_set.h"
 
-struct access_set;
+/* All covers, and which prefix lengths there are among them (a bit for each up to 127, by family).
+ */
+struct access_covers {
+	struct access_set set;
+	uint64_t lengths4[2];
+	uint64_t lengths6[2];
+};
+
+/* Notes the length of a cover that comes. Lengths are forgotten when all covers are gone: one that
+ * is noted and not there any more costs time, and nothing else. */
+void access_covers_note_length(struct access_covers *covers, const struct access *cover);
 
 /*
  * Calls back for each part of the range (a prefix) in which one cover counts, in order; parts that
@@ -13,5 +23,5 @@ struct access_set;
  * range's service, the part's addresses and the deadline and tag of the cover. A negative return
  * ends it and is returned.
  */
-int access_sweep(const struct access_set *covers, const struct access *range,
+int access_sweep(const struct access_covers *covers, const struct access *range,
 	int (*callback)(const struct access *part, void *userdata), void *userdata);
