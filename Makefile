@@ -14,7 +14,7 @@ SYSCONFDIR ?= /etc
 BUILD ?= build
 CC ?= cc
 
-LIBRARIES := libnftnl libmnl libsystemd jansson jose inih libcrypto
+LIBRARIES := libnftnl libmnl libsystemd jansson jose libcrypto
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wcast-qual -Wformat=2 -Wvla $(WERROR)
 HARDENING := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 CFLAGS ?= -O2 -g

@@ -412,23 +412,26 @@ static int compare_bounds(const void *a, const void *b)
 
 int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_range_list *list)
 {
-	struct reader reader = { .set = set, .read = read_port, .ports = list };
-	size_t n = 0;
+	_cleanup_(port_range_list_done) struct port_range_list bounds = {};
+	struct reader reader = { .set = set, .read = read_port, .ports = &bounds };
+	struct port_range *range;
 	int status;
 
-	status = elements_dump(netlink, &reader, &list->n);
+	status = elements_dump(netlink, &reader, &bounds.n);
 	if (status < 0)
 		return status;
-	qsort(list->ranges, list->n, sizeof(*list->ranges), compare_bounds);
-	for (size_t i = 0; i < list->n; i++) {
-		bool has_end = i + 1 < list->n;
+	qsort(bounds.ranges, bounds.n, sizeof(*bounds.ranges), compare_bounds);
+	for (size_t i = 0; i < bounds.n; i++) {
+		bool has_end = i + 1 < bounds.n;
 
-		if (list->ranges[i].last) /* an end without a beginning: the kernel adds one at 0 */
+		if (bounds.ranges[i].last) /* an end without a beginning: the kernel adds one at 0 */
 			continue;
-		list->ranges[n].first = list->ranges[i].first;
-		list->ranges[n++].last = has_end ? list->ranges[i + 1].first - 1 : UINT16_MAX;
+		range = LIST_APPEND(list, ranges);
+		if (!range)
+			return -ENOMEM;
+		range->first = bounds.ranges[i].first;
+		range->last = has_end ? bounds.ranges[i + 1].first - 1 : UINT16_MAX;
 	}
-	list->n = n;
 	return 0;
 }
 

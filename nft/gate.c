@@ -476,6 +476,19 @@ int gate_find_destination_nat(struct gate *gate, bool *ret)
 	return 0;
 }
 
+int gate_read_ports(
+	struct gate *gate, struct port_range_list *tcp, struct port_range_list *udp)
+{
+	struct ruleset_state state;
+	int status = ruleset_read(gate->netlink, &state);
+
+	if (status == 0 && state.sets[SET_MANAGED_TCP])
+		status = elements_read_ports(gate->netlink, SET_MANAGED_TCP, tcp);
+	if (status == 0 && state.sets[SET_MANAGED_UDP])
+		status = elements_read_ports(gate->netlink, SET_MANAGED_UDP, udp);
+	return status;
+}
+
 int gate_read_grants(struct gate *gate, struct element_list *list)
 {
 	return read_grant_sets(gate, list);

@@ -47,6 +47,10 @@ int gate_status(struct gate *gate, bool *ret_installed, uint64_t *ret_refused);
 /* True where the host has a chain of type nat at prerouting, whoever made it (iptables-legacy too). */
 int gate_find_destination_nat(struct gate *gate, bool *ret);
 
+/* Appends the managed ports that the kernel has; nothing where there is no table of ours. */
+int gate_read_ports(
+	struct gate *gate, struct port_range_list *tcp, struct port_range_list *udp);
+
 /* Each appends to the list, of both families. */
 int gate_read_grants(struct gate *gate, struct element_list *list);
 int gate_read_denied(struct gate *gate, struct element_list *list);

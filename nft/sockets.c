@@ -75,20 +75,20 @@ static int on_found(const struct nlmsghdr *message, void *userdata)
 
 	if (mnl_nlmsg_get_payload_len(message) >= sizeof(*socket) && socket->id.idiag_dport != 0 &&
 		socket->idiag_state != TCP_LISTEN)
-		*(bool *)userdata = true;
+		*(int *)userdata = socket->idiag_state;
 	return MNL_CB_OK;
 }
 
 int sockets_find(struct sockets *sockets, const struct flow *flow)
 {
 	char buffer[256];
-	bool found = false;
+	int state = 0;
 	int status = netlink_request(sockets->questions,
-		flow_request(buffer, SOCK_DIAG_BY_FAMILY, flow), on_found, &found);
+		flow_request(buffer, SOCK_DIAG_BY_FAMILY, flow), on_found, &state);
 
 	if (status < 0 && status != -ENOENT)
 		return status;
-	return found;
+	return state;
 }
 
 int sockets_destroy(struct sockets *sockets, const struct flow *flow)

@@ -13,7 +13,8 @@ int sockets_open(struct sockets **ret);
 struct sockets *sockets_free(struct sockets *sockets);
 DEFINE_CLEANUP(struct sockets *, sockets_free)
 
-/* True (1) where the kernel has a connected socket for the flow; 0 where it has none; -errno. */
+/* The state (TCP_ESTABLISHED, … of netinet/tcp.h; never 0) of the connected socket that the kernel has for the flow;
+ * 0 where it has none; -errno. */
 int sockets_find(struct sockets *sockets, const struct flow *flow);
 
 /* Ends the flow's socket: both ends get a reset (TCP). Returns 0; -ENOENT where it has none;

@@ -254,3 +254,8 @@ uint64_t clock_boottime_usec(void)
 {
 	return clock_usec(CLOCK_BOOTTIME);
 }
+
+uint64_t clock_monotonic_usec(void)
+{
+	return clock_usec(CLOCK_MONOTONIC);
+}

@@ -43,3 +43,4 @@ const char *time_format_local(
 /* The clocks in microseconds. */
 uint64_t clock_realtime_usec(void);
 uint64_t clock_boottime_usec(void);
+uint64_t clock_monotonic_usec(void);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "agent/common/times.h"
+#include "agent/daemon/admission.h"
+
+static int judge_id(const struct admission *admission, const struct document *document,
+	const uint8_t *digest, struct refusal *refusal)
+{
+	const struct registry_entry *entry = registry_find(admission->registry, document->id);
+
+	if (!entry || !entry->has_document)
+		return ADMITTED;
+	if (memcmp(entry->digest, digest, DOCUMENT_DIGEST_BYTES) != 0)
+		return refuse(refusal, REFUSAL_DUPLICATE_ID,
+			"the id %s came before with other content", document->id);
+	if (!entry->grant || grant_is_live(entry->grant))
+		return KNOWN;
+	return ADMITTED; /* it has ended: what follows says why it can't come again */
+}
+
+static int judge_clock(const struct admission *admission, const struct document *document,
+	struct refusal *refusal)
+{
+	char now[TIME_STRING_MAX], other[TIME_STRING_MAX];
+
+	if (admission->now < admission->latest)
+		return refuse(refusal, REFUSAL_CLOCK_BEHIND,
+			"this machine's clock says %s, but it has been %s before: set the clock",
+			time_format_utc(admission->now, now),
+			time_format_utc(admission->latest, other));
+	if (document->issued_at > admission->now + CLOCK_LEEWAY_SECONDS)
+		return refuse(refusal, REFUSAL_CLOCK_BEHIND,
+			"this machine's clock says %s, but the grant was issued at %s: "
+			"one of the two clocks is wrong",
+			time_format_utc(admission->now, now),
+			time_format_utc(document->issued_at, other));
+	return 0;
+}
+
+static int judge_grant(const struct admission *admission, const struct document *document,
+	struct refusal *refusal)
+{
+	const struct registry_entry *entry = registry_find(admission->registry, document->id);
+	char now[TIME_STRING_MAX], expires[TIME_STRING_MAX];
+	size_t n_covers = admission->n_covers;
+	int status;
+
+	status = judge_clock(admission, document, refusal);
+	if (status != 0)
+		return status;
+	if (document->expires <= admission->now)
+		return refuse(refusal, REFUSAL_EXPIRED,
+			"it ended at %s, and this machine's clock says %s",
+			time_format_utc(document->expires, expires),
+			time_format_utc(admission->now, now));
+	if (entry && (entry->revoked || (entry->grant && entry->grant->state == GRANT_REVOKED)))
+		return refuse(refusal, REFUSAL_REVOKED, "the grant %s was revoked", document->id);
+	if (entry && entry->grant)
+		return refuse(refusal, REFUSAL_EXPIRED,
+			"the grant %s has ended here: the clock has been set since", document->id);
+	status = policies_check(
+		admission->policies, document->key, document, admission->now, refusal);
+	if (status != 0)
+		return status;
+	if (registry_count_live(admission->registry) >= admission->max_grants)
+		return refuse(refusal, REFUSAL_CAPACITY,
+			"%zu grants are live, which is max_grants", admission->max_grants);
+	for (size_t i = 0; i < document->n_ports; i++)
+		n_covers += document->ports[i].n_prefixes;
+	if (n_covers > COVERS_PER_GRANT * admission->max_grants)
+		return refuse(refusal, REFUSAL_CAPACITY,
+			"live grants would have more than %zu prefixes at ports (%d times max_grants)",
+			COVERS_PER_GRANT * admission->max_grants, COVERS_PER_GRANT);
+	return ADMITTED;
+}
+
+static int judge_revocation(const struct admission *admission, const struct document *document,
+	struct refusal *refusal)
+{
+	/* Closing is never refused for the clock's sake; only memory bounds it. */
+	if (registry_count_revoked(admission->registry) + document->n_revokes >
+		REGISTRY_REVOKED_MAX)
+		return refuse(refusal, REFUSAL_CAPACITY,
+			"%d revoked ids whose grants never came are remembered already",
+			REGISTRY_REVOKED_MAX);
+	return ADMITTED;
+}
+
+static int judge_policy(const struct admission *admission, const struct document *document,
+	struct refusal *refusal)
+{
+	if (document->version <= admission->policy_version)
+		return refuse(refusal, REFUSAL_STALE_POLICY,
+			"policy version %" PRIu64 " is not above version %" PRIu64 ", which is in force",
+			document->version, admission->policy_version);
+	return ADMITTED;
+}
+
+int admission_judge(const struct admission *admission, const struct document *document,
+	const uint8_t digest[static DOCUMENT_DIGEST_BYTES], struct refusal *refusal)
+{
+	int answer = judge_id(admission, document, digest, refusal);
+
+	if (answer != ADMITTED)
+		return answer;
+	switch (document->kind) {
+	case DOCUMENT_GRANT:
+		return judge_grant(admission, document, refusal);
+	case DOCUMENT_REVOCATION:
+		return judge_revocation(admission, document, refusal);
+	case DOCUMENT_POLICY:
+		return judge_policy(admission, document, refusal);
+	}
+	return refuse(refusal, REFUSAL_MALFORMED, "it is of no kind that is known here");
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/* May a document pass, now? A pure function of the document and of what the agent knows. */
+
+#include "agent/daemon/policy.h"
+#include "agent/daemon/registry.h"
+
+/* What the question depends on, besides the document. */
+struct admission {
+	const struct policies *policies;
+	const struct registry *registry;
+	int64_t now; /* seconds */
+	int64_t latest; /* the latest time this agent has seen */
+	uint64_t policy_version; /* of the signed policy in force; 0: none */
+	size_t max_grants;
+	size_t n_covers; /* in the access map */
+};
+
+/* A grant covers each prefix at each port: this many together, whatever max_grants. */
+#define COVERS_PER_GRANT 16
+
+/* What admission says, besides REFUSED and -errno. */
+enum admission_answer {
+	ADMITTED = 0,
+	KNOWN = 2, /* this very document was admitted before */
+};
+
+/*
+ * Returns ADMITTED, KNOWN, or REFUSED with the refusal filled in. digest is document_digest()'s.
+ * Codes are given in this order: duplicate_id, clock_behind, expired, revoked, those of policies_check(),
+ * capacity; and stale_policy.
+ */
+int admission_judge(const struct admission *admission, const struct document *document,
+	const uint8_t digest[static DOCUMENT_DIGEST_BYTES], struct refusal *refusal);

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-id128.h>
+
+#include "agent/common/times.h"
+#include "agent/daemon/agent.h"
+#include "agent/daemon/gatekeeper.h"
+#include "agent/daemon/lifecycle.h"
+#include "agent/daemon/record.h"
+#include "agent/daemon/restore.h"
+#include "agent/daemon/service.h"
+#include "agent/daemon/sessions.h"
+
+/* A wall clock that moved by less than this against CLOCK_BOOTTIME was slewed or rounded, not set. */
+#define STEP_USEC_MIN ((int64_t)USEC_PER_SEC / 2)
+
+void agent_log(int priority, const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	/* sd-daemon(3): the priority in front, where the journal reads standard error. */
+	if (getenv("JOURNAL_STREAM"))
+		fprintf(stderr, "<%d>%s\n", priority, text);
+	else
+		fprintf(stderr, "jitgated: %s\n", text);
+}
+
+int agent_load(const char *config_path, struct config **ret_config, struct trust **ret_trust,
+	char **ret_error)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	int status;
+
+	status = config_load(config_path, &config, ret_error);
+	if (status == 0)
+		status = trust_load(config->trust, ret_trust, ret_error);
+	if (status < 0)
+		return status;
+	*ret_config = TAKE_PTR(config);
+	return 0;
+}
+
+static void on_audit_record(json_t *record, void *userdata)
+{
+	service_publish(userdata, record);
+}
+
+static int make_directory(const char *path, mode_t mode)
+{
+	if (mkdir(path, mode) == 0 || errno == EEXIST)
+		return 0;
+	agent_log(LOG_ERR, "can't make %s: %s", path, strerror(errno));
+	return -errno;
+}
+
+/* Directories that systemd has not made; one that can't be made is done without, or told where it matters. */
+static void make_directories(const struct config *config)
+{
+	(void)make_directory(config->state_directory, 0700);
+	(void)make_directory(config->runtime_directory, 0755);
+	(void)make_directory(config->log_directory, 0750);
+}
+
+static void audit_installed(struct agent *agent, enum gate_install found)
+{
+	static const char *const messages[] = {
+		[GATE_WAS_ABSENT] = "The gate was installed",
+		[GATE_WAS_REPLACED] = "The gate was made anew: what was there was not as it should be",
+		[GATE_WAS_PRESENT] = "The gate stood already, and is as it should be",
+	};
+
+	audit_write(agent->audit,
+		&(struct audit_record){
+			.type = AUDIT_GATE_INSTALLED,
+			.message = messages[found],
+			.details = json_pack("{s:s, s:b, s:b}", "mode",
+				agent->config->mode == MODE_AUDIT ? "audit" : "enforce", "owned",
+				agent->gate_owned, "destinationNat", agent->destination_nat),
+		});
+}
+
+static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata);
+
+/* Nothing is admitted or restored until the wall clock has caught up: a timer waits for that. */
+static int watch_catching_up(struct agent *agent)
+{
+	const struct moment now = moment_now();
+	char message[256], is[TIME_STRING_MAX], was[TIME_STRING_MAX];
+
+	agent->catch_up_source = sd_event_source_disable_unref(agent->catch_up_source);
+	if (!agent_clock_is_behind(agent, &now))
+		return 0;
+	snprintf(message, sizeof(message),
+		"This machine's clock says %s, but it has been %s before: no grant is admitted or "
+		"restored until it has caught up",
+		time_format_utc(moment_seconds(&now), is),
+		time_format_utc((int64_t)(agent->latest_usec / USEC_PER_SEC), was));
+	audit_write(agent->audit,
+		&(struct audit_record){ .type = AUDIT_CLOCK_BEHIND, .message = message });
+	agent_log(LOG_ERR, "%s", message);
+	return sd_event_add_time(agent->event, &agent->catch_up_source, CLOCK_REALTIME,
+		agent->latest_usec, USEC_PER_SEC, on_catch_up, agent);
+}
+
+static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct agent *agent = userdata;
+
+	(void)source, (void)usec;
+	agent->catch_up_source = sd_event_source_disable_unref(agent->catch_up_source);
+	if (restore_all(agent) == 0)
+		(void)gatekeeper_install(agent, NULL);
+	return watch_catching_up(agent);
+}
+
+static void audit_clock_step(struct agent *agent, const struct moment *now, int64_t step_usec)
+{
+	char message[256], before[TIME_STRING_MAX], after[TIME_STRING_MAX];
+	int64_t now_seconds = moment_seconds(now);
+
+	snprintf(message, sizeof(message), "The clock was set from %s to %s",
+		time_format_utc(now_seconds - step_usec / (int64_t)USEC_PER_SEC, before),
+		time_format_utc(now_seconds, after));
+	audit_write(agent->audit,
+		&(struct audit_record){
+			.type = AUDIT_CLOCK_STEPPED,
+			.message = message,
+			.details = json_pack("{s:I}", "stepUsec", (json_int_t)step_usec),
+		});
+}
+
+static int on_clock(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct agent *agent = userdata;
+	const struct moment now = moment_now();
+	int64_t ahead_usec = (int64_t)(now.wall_usec - now.boot_usec);
+	int64_t step_usec = ahead_usec - agent->wall_ahead_usec;
+
+	(void)source, (void)events;
+	if (!clock_watch_read(fd))
+		return 0;
+	agent->wall_ahead_usec = ahead_usec;
+	if (step_usec >= STEP_USEC_MIN || -step_usec >= STEP_USEC_MIN)
+		audit_clock_step(agent, &now, step_usec);
+	(void)lifecycle_recompute(agent);
+	return watch_catching_up(agent);
+}
+
+/* The kernel's part: shut first, before anything is read that takes time. */
+static int open_kernel(struct agent *agent)
+{
+	int status;
+
+	status = gate_open(&agent->gate);
+	if (status == 0)
+		status = sockets_open(&agent->sockets);
+	if (status == 0)
+		status = tracking_open(&agent->tracking);
+	if (status == 0)
+		status = gatekeeper_watch(agent);
+	if (status == 0)
+		status = gatekeeper_begin(agent);
+	if (status < 0)
+		return status;
+	status = nflog_open(GATE_LOG_GROUP, GATE_LOG_BYTES, &agent->nflog);
+	if (status < 0)
+		agent_log(LOG_WARNING,
+			"can't listen to netlink log group %d: %s; sessions will be missing from the "
+			"audit log",
+			GATE_LOG_GROUP, strerror(-status));
+	return 0;
+}
+
+static int make_tables(struct agent *agent)
+{
+	int status;
+
+	status = policies_init(&agent->policies, agent->config, NULL);
+	if (status == 0)
+		status = registry_new(&agent->registry);
+	if (status == 0)
+		status = access_map_new(&agent->access);
+	if (status == 0)
+		status = sessions_new(agent, &agent->sessions);
+	return status;
+}
+
+static int open_audit(struct agent *agent)
+{
+	int file_error, status;
+
+	status = audit_open(
+		agent->config->log_directory, on_audit_record, agent, &agent->audit, &file_error);
+	if (status == 0 && file_error < 0)
+		agent_log(LOG_ERR, "can't write %s: %s; records go to the journal only",
+			audit_path(agent->audit), strerror(-file_error));
+	return status;
+}
+
+static int restore(struct agent *agent)
+{
+	enum gate_install found;
+	int status;
+
+	status = restore_all(agent);
+	/* What grants had let in before is counted by the kernel's elements, which may now change. */
+	if (status == 0)
+		status = restore_count_connections(agent);
+	if (status == 0)
+		status = gatekeeper_install(agent, &found);
+	if (status < 0)
+		return status;
+	audit_installed(agent, found);
+	status = restore_finish(agent);
+	if (status == 0)
+		status = sessions_watch(agent->sessions);
+	if (status == 0)
+		restore_compact(agent);
+	return status;
+}
+
+static int agent_start(struct agent *agent)
+{
+	sd_id128_t boot;
+	int status;
+
+	status = sd_id128_get_boot(&boot);
+	if (status < 0)
+		return status;
+	sd_id128_to_string(boot, agent->boot_id);
+	agent->started_usec = clock_realtime_usec();
+	agent->wall_ahead_usec = (int64_t)(agent->started_usec - clock_boottime_usec());
+	make_directories(agent->config);
+	status = restore_open(agent);
+	if (status == 0)
+		status = make_tables(agent);
+	if (status == 0)
+		status = open_audit(agent);
+	if (status < 0)
+		return status;
+	audit_write(agent->audit,
+		&(struct audit_record){
+			.type = AUDIT_AGENT_STARTED,
+			.message = "jitgated " JITGATE_VERSION " started",
+			.details = json_pack("{s:s, s:s}", "version", JITGATE_VERSION, "vmId",
+				agent->config->vm_id),
+		});
+	status = open_kernel(agent);
+	if (status == 0)
+		status = clock_watch(agent->event, on_clock, agent, &agent->clock_source);
+	if (status == 0)
+		status = restore(agent);
+	if (status == 0)
+		status = watch_catching_up(agent);
+	if (status < 0)
+		return status;
+	status = service_start(agent);
+	if (status < 0)
+		agent_log(LOG_ERR, "can't listen on %s: %s", agent->config->socket,
+			strerror(-status));
+	return status;
+}
+
+int agent_new(sd_event *event, const char *config_path, struct config *config,
+	struct trust *trust, struct agent **ret)
+{
+	_cleanup_(agent_freep) struct agent *agent = calloc(1, sizeof(*agent));
+	int status;
+
+	if (!agent) {
+		config_free(config);
+		trust_free(trust);
+		return -ENOMEM;
+	}
+	agent->event = sd_event_ref(event);
+	agent->config_path = config_path;
+	agent->config = config;
+	agent->trust = trust;
+	status = agent_start(agent);
+	if (status < 0) {
+		/* A start that fails leaves what stands. */
+		agent->config->on_stop = ON_STOP_KEEP;
+		return status;
+	}
+	*ret = TAKE_PTR(agent);
+	return 0;
+}
+
+static void agent_stop(struct agent *agent)
+{
+	int status;
+
+	if (agent->gate && agent->config->on_stop == ON_STOP_REMOVE) {
+		status = gate_remove(agent->gate);
+		if (status < 0)
+			agent_log(LOG_ERR, "can't remove the gate: %s", strerror(-status));
+		else
+			audit_write(agent->audit,
+				&(struct audit_record){
+					.type = AUDIT_GATE_REMOVED,
+					.message = "The gate was removed (on_stop = remove): managed "
+						   "ports are open",
+				});
+	}
+	if (agent->server && agent->audit) {
+		record_time(agent, clock_realtime_usec());
+		audit_write(agent->audit,
+			&(struct audit_record){ .type = AUDIT_AGENT_STOPPED,
+				.message = "jitgated stopped" });
+	}
+}
+
+struct agent *agent_free(struct agent *agent)
+{
+	if (!agent)
+		return NULL;
+	agent_stop(agent);
+	service_stop(agent);
+	sd_event_source_disable_unref(agent->watch_source);
+	sd_event_source_disable_unref(agent->nflog_source);
+	sd_event_source_disable_unref(agent->sockets_source);
+	sd_event_source_disable_unref(agent->clock_source);
+	sd_event_source_disable_unref(agent->legacy_source);
+	sd_event_source_disable_unref(agent->catch_up_source);
+	sessions_free(agent->sessions);
+	registry_free(agent->registry);
+	access_map_free(agent->access);
+	nflog_free(agent->nflog);
+	sockets_free(agent->sockets);
+	tracking_free(agent->tracking);
+	watch_free(agent->watch);
+	gate_free(agent->gate);
+	audit_free(agent->audit);
+	ledger_free(agent->ledger);
+	ledger_free(agent->runtime);
+	policies_done(&agent->policies);
+	document_free(agent->policy);
+	trust_free(agent->trust);
+	config_free(agent->config);
+	sd_event_unref(agent->event);
+	free(agent);
+	return NULL;
+}
+
+static void audit_reloaded(struct agent *agent, enum gate_mode old_mode)
+{
+	bool audit = agent->config->mode == MODE_AUDIT;
+
+	audit_write(agent->audit,
+		&(struct audit_record){ .type = AUDIT_CONFIGURATION_RELOADED,
+			.message = "Configuration and trust file were read again" });
+	if (agent->config->mode != old_mode)
+		audit_write(agent->audit,
+			&(struct audit_record){
+				.type = AUDIT_MODE_CHANGED,
+				.message = audit ?
+					"The mode is audit now: refusals are counted, packets pass" :
+					"The mode is enforce now",
+			});
+}
+
+/* What is open already keeps its place until the next start. */
+static int keep_places(struct config *config, const struct config *old)
+{
+	char *const *const from[] = { &old->state_directory, &old->runtime_directory,
+		&old->log_directory, &old->socket };
+	char **const to[] = { &config->state_directory, &config->runtime_directory,
+		&config->log_directory, &config->socket };
+
+	for (size_t i = 0; i < N_ELEMENTS(from); i++) {
+		char *copy;
+
+		if (strcmp(*from[i], *to[i]) == 0)
+			continue;
+		agent_log(LOG_WARNING, "%s stays in use until the next start", *from[i]);
+		copy = strdup(*from[i]);
+		if (!copy)
+			return -ENOMEM;
+		free(*to[i]);
+		*to[i] = copy;
+	}
+	return 0;
+}
+
+static int reload_swap(struct agent *agent, struct config **config, struct trust **trust)
+{
+	struct config *old_config = agent->config;
+	struct policies policies, old_policies = agent->policies;
+	int status;
+
+	status = keep_places(*config, old_config);
+	if (status == 0)
+		status = policies_init(&policies, *config, agent->policy);
+	if (status < 0)
+		return status;
+	agent->config = *config;
+	agent->policies = policies;
+	status = gatekeeper_install(agent, NULL);
+	if (status < 0) {
+		agent->config = old_config;
+		agent->policies = old_policies;
+		policies_done(&policies);
+		return status;
+	}
+	*config = NULL;
+	trust_free(agent->trust);
+	agent->trust = TAKE_PTR(*trust);
+	policies_done(&old_policies);
+	audit_reloaded(agent, old_config->mode);
+	config_free(old_config);
+	return lifecycle_reconsider(agent);
+}
+
+int agent_reload(struct agent *agent, char **ret_error)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	_cleanup_(trust_freep) struct trust *trust = NULL;
+	int status;
+
+	status = agent_load(agent->config_path, &config, &trust, ret_error);
+	if (status == 0) {
+		status = reload_swap(agent, &config, &trust);
+		if (status < 0 && asprintf(ret_error, "can't install the gate: %s",
+					  strerror(-status)) < 0)
+			*ret_error = NULL;
+	}
+	if (status < 0) {
+		const char *error = *ret_error ? *ret_error : strerror(-status);
+
+		agent_log(LOG_ERR, "%s; the configuration in force stays", error);
+		audit_write(agent->audit,
+			&(struct audit_record){ .type = AUDIT_RELOAD_FAILED, .message = error });
+	}
+	return status;
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/*
+ * The agent: everything that jitgated holds, and how its parts call one another.
+ *
+ *   service ──▶ submit ──▶ admission, policy          may it?      (pure)
+ *                  │  └──▶ ledger                     remember it
+ *                  └─────▶ access ──▶ gatekeeper ──▶ nft/          do it
+ *   nft/ events ─▶ gatekeeper (repair), sessions (who was let in) ──▶ audit
+ */
+
+#include <systemd/sd-event.h>
+
+#include "agent/common/config.h"
+#include "agent/common/varlink.h"
+#include "agent/daemon/access.h"
+#include "agent/daemon/audit.h"
+#include "agent/daemon/clock.h"
+#include "agent/daemon/grant.h"
+#include "agent/daemon/ledger.h"
+#include "agent/daemon/policy.h"
+#include "agent/daemon/registry.h"
+#include "nft/gate.h"
+#include "nft/nflog.h"
+#include "nft/sockets.h"
+#include "nft/tracking.h"
+#include "nft/watch.h"
+
+struct sessions;
+
+struct agent {
+	sd_event *event;
+	const char *config_path;
+	struct config *config;
+	struct trust *trust;
+	struct document *policy; /* the control plane's, or NULL */
+	struct policies policies;
+
+	struct registry *registry;
+	struct access_map *access;
+	struct sessions *sessions;
+	uint64_t latest_usec; /* of the wall clock, ever seen */
+	uint64_t started_usec;
+	int64_t wall_ahead_usec; /* of CLOCK_BOOTTIME, when it was last looked at: shows a step */
+	char boot_id[33];
+
+	struct ledger *ledger; /* in the state directory: survives a reboot */
+	struct ledger *runtime; /* in the runtime directory: survives the daemon */
+	struct audit *audit;
+
+	struct gate *gate;
+	struct watch *watch;
+	struct nflog *nflog;
+	struct sockets *sockets;
+	struct tracking *tracking;
+	bool gate_owned;
+	bool destination_nat;
+
+	struct varlink_server *server;
+	bool has_readers;
+	gid_t readers; /* the group that may read */
+	struct varlink_call **subscribers;
+	size_t n_subscribers;
+
+	sd_event_source *watch_source;
+	sd_event_source *nflog_source;
+	sd_event_source *sockets_source;
+	sd_event_source *clock_source;
+	sd_event_source *legacy_source; /* iptables-legacy's lock file */
+	sd_event_source *catch_up_source; /* the clock is behind until then */
+};
+
+/*
+ * Starts everything: the gate stands before anything else is read, the ledger's grants are in force when it returns.
+ * Takes configuration and trust over, also on failure. Returns 0; -errno after telling standard error.
+ */
+int agent_new(sd_event *event, const char *config_path, struct config *config,
+	struct trust *trust, struct agent **ret);
+
+/* Diagnoses what a start would say, without touching anything: reads configuration and trust file. Returns 0; -errno with a
+ * sentence in ret_error (allocated; owned by the caller). */
+int agent_load(const char *config_path, struct config **ret_config, struct trust **ret_trust,
+	char **ret_error);
+
+/* Stops: leaves the gate, or removes it where the configuration says on_stop = remove. */
+struct agent *agent_free(struct agent *agent);
+DEFINE_CLEANUP(struct agent *, agent_free)
+
+/*
+ * Reads configuration and trust file again, and judges live grants by them. Returns 0; -errno, all
+ * being as before, with a sentence in ret_error (allocated; owned by the caller).
+ */
+int agent_reload(struct agent *agent, char **ret_error);
+
+/* Diagnostics of the daemon itself go to standard error, with the priority that systemd reads. */
+_printf_(2, 3) void agent_log(int priority, const char *format, ...);
+
+/* The wall clock is behind what this agent has seen: nothing may be admitted. */
+static inline bool agent_clock_is_behind(const struct agent *agent, const struct moment *now)
+{
+	return now->wall_usec < agent->latest_usec;
+}

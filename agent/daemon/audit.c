@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <systemd/sd-id128.h>
+#include <systemd/sd-journal.h>
+
+#include "agent/common/times.h"
+#include "agent/daemon/audit.h"
+
+#define HASH_BYTES 32
+#define LAST_LINE_BYTES_MAX 65536
+#define JOURNAL_FIELDS_MAX 16
+
+/* Types by name, with the ids by which the journal's catalog explains them. */
+static const struct {
+	const char *name;
+	const char *message_id;
+	int priority;
+} types[AUDIT_TYPE_COUNT] = {
+	[AUDIT_AGENT_STARTED] = { "agent_started", "b2bd7ae9e2e74bd0a5d9f2a40be6fe01", LOG_INFO },
+	[AUDIT_AGENT_STOPPED] = { "agent_stopped", "b2bd7ae9e2e74bd0a5d9f2a40be6fe02", LOG_INFO },
+	[AUDIT_GATE_INSTALLED] = { "gate_installed", "b2bd7ae9e2e74bd0a5d9f2a40be6fe03",
+		LOG_NOTICE },
+	[AUDIT_GATE_REPAIRED] = { "gate_repaired", "b2bd7ae9e2e74bd0a5d9f2a40be6fe04",
+		LOG_WARNING },
+	[AUDIT_GATE_REMOVED] = { "gate_removed", "b2bd7ae9e2e74bd0a5d9f2a40be6fe05", LOG_WARNING },
+	[AUDIT_DOCUMENT_ADMITTED] = { "document_admitted", "b2bd7ae9e2e74bd0a5d9f2a40be6fe06",
+		LOG_INFO },
+	[AUDIT_DOCUMENT_REFUSED] = { "document_refused", "b2bd7ae9e2e74bd0a5d9f2a40be6fe07",
+		LOG_WARNING },
+	[AUDIT_GRANT_ACTIVE] = { "grant_active", "b2bd7ae9e2e74bd0a5d9f2a40be6fe08", LOG_NOTICE },
+	[AUDIT_GRANT_EXPIRED] = { "grant_expired", "b2bd7ae9e2e74bd0a5d9f2a40be6fe09",
+		LOG_NOTICE },
+	[AUDIT_GRANT_REVOKED] = { "grant_revoked", "b2bd7ae9e2e74bd0a5d9f2a40be6fe0a",
+		LOG_NOTICE },
+	[AUDIT_SESSION_OPENED] = { "session_opened", "b2bd7ae9e2e74bd0a5d9f2a40be6fe0b",
+		LOG_NOTICE },
+	[AUDIT_SESSION_ENDED] = { "session_ended", "b2bd7ae9e2e74bd0a5d9f2a40be6fe0c", LOG_INFO },
+	[AUDIT_MODE_CHANGED] = { "mode_changed", "b2bd7ae9e2e74bd0a5d9f2a40be6fe0d", LOG_NOTICE },
+	[AUDIT_CONFIGURATION_RELOADED] = { "configuration_reloaded",
+		"b2bd7ae9e2e74bd0a5d9f2a40be6fe0e", LOG_INFO },
+	[AUDIT_RELOAD_FAILED] = { "reload_failed", "b2bd7ae9e2e74bd0a5d9f2a40be6fe0f", LOG_ERR },
+	[AUDIT_CLOCK_STEPPED] = { "clock_stepped", "b2bd7ae9e2e74bd0a5d9f2a40be6fe10",
+		LOG_WARNING },
+	[AUDIT_CLOCK_BEHIND] = { "clock_behind", "b2bd7ae9e2e74bd0a5d9f2a40be6fe11", LOG_ERR },
+	[AUDIT_LEDGER_DAMAGED] = { "ledger_damaged", "b2bd7ae9e2e74bd0a5d9f2a40be6fe12", LOG_ERR },
+};
+
+struct audit {
+	char *path;
+	int fd;
+	uint64_t sequence; /* of the last record */
+	char previous[2 * HASH_BYTES + 1];
+	char boot_id[SD_ID128_STRING_MAX];
+	void (*listener)(json_t *record, void *userdata);
+	void *userdata;
+};
+
+const char *audit_type_name(enum audit_type type)
+{
+	return types[type].name;
+}
+
+const char *audit_path(const struct audit *audit)
+{
+	return audit->path;
+}
+
+static int hash_line(const char *line, size_t n_bytes, char ret[static 2 * HASH_BYTES + 1])
+{
+	uint8_t digest[HASH_BYTES];
+
+	if (EVP_Digest(line, n_bytes, digest, NULL, EVP_sha256(), NULL) != 1)
+		return -EIO;
+	for (size_t i = 0; i < HASH_BYTES; i++)
+		snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+	return 0;
+}
+
+/*
+ * The last line of the file gives the sequence number and the hash to go on from. A torn one (the machine
+ * stopped while it was written) is ended with a newline: the chain goes on over it, so that it is not lost.
+ */
+static int audit_resume(struct audit *audit)
+{
+	_cleanup_(freep) char *tail = malloc(LAST_LINE_BYTES_MAX);
+	json_auto_t *last = NULL;
+	struct stat stat;
+	const char *line;
+	off_t from;
+	ssize_t n;
+
+	if (!tail)
+		return -ENOMEM;
+	if (fstat(audit->fd, &stat) < 0)
+		return -errno;
+	if (stat.st_size == 0)
+		return 0;
+	from = stat.st_size > LAST_LINE_BYTES_MAX ? stat.st_size - LAST_LINE_BYTES_MAX : 0;
+	n = pread(audit->fd, tail, LAST_LINE_BYTES_MAX, from);
+	if (n <= 0)
+		return n < 0 ? -errno : 0;
+	if (tail[n - 1] != '\n') {
+		if (write(audit->fd, "\n", 1) != 1)
+			return -errno;
+	} else {
+		n--;
+	}
+	line = memrchr(tail, '\n', n);
+	line = line ? line + 1 : tail;
+	last = json_loadb(line, tail + n - line, JSON_REJECT_DUPLICATES, NULL);
+	audit->sequence = json_integer_value(json_object_get(last, "sequence"));
+	return hash_line(line, tail + n - line, audit->previous);
+}
+
+static int audit_open_file(struct audit *audit)
+{
+	int status;
+
+	audit->fd = open(audit->path,
+		O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0640);
+	if (audit->fd < 0)
+		return -errno;
+	status = audit_resume(audit);
+	if (status < 0) {
+		close(audit->fd);
+		audit->fd = -1;
+	}
+	return status;
+}
+
+int audit_open(const char *directory, void (*listener)(json_t *record, void *userdata),
+	void *userdata, struct audit **ret, int *ret_file_error)
+{
+	_cleanup_(audit_freep) struct audit *audit = calloc(1, sizeof(*audit));
+	sd_id128_t boot;
+
+	if (!audit)
+		return -ENOMEM;
+	audit->fd = -1;
+	audit->listener = listener;
+	audit->userdata = userdata;
+	memset(audit->previous, '0', sizeof(audit->previous) - 1);
+	if (asprintf(&audit->path, "%s/audit.jsonl", directory) < 0) {
+		audit->path = NULL;
+		return -ENOMEM;
+	}
+	if (sd_id128_get_boot(&boot) >= 0)
+		sd_id128_to_string(boot, audit->boot_id);
+	*ret_file_error = audit_open_file(audit);
+	*ret = TAKE_PTR(audit);
+	return 0;
+}
+
+struct audit *audit_free(struct audit *audit)
+{
+	if (!audit)
+		return NULL;
+	if (audit->fd >= 0)
+		close(audit->fd);
+	free(audit->path);
+	free(audit);
+	return NULL;
+}
+
+static void put_string(json_t *record, const char *key, const char *value)
+{
+	if (value)
+		json_object_set_new(record, key, json_string(value));
+}
+
+static json_t *audit_to_json(struct audit *audit, const struct audit_record *record, uint64_t usec)
+{
+	char time[TIME_STRING_MAX];
+	json_t *json = json_object();
+
+	json_object_set_new(json, "sequence", json_integer(audit->sequence));
+	put_string(json, "time", time_format_utc(usec / USEC_PER_SEC, time));
+	put_string(json, "bootId", audit->boot_id);
+	put_string(json, "type", types[record->type].name);
+	put_string(json, "message", record->message);
+	put_string(json, "grant", record->grant);
+	put_string(json, "subject", record->subject);
+	put_string(json, "source", record->source);
+	if (record->port)
+		json_object_set_new(json, "port", json_integer(record->port));
+	put_string(json, "protocol", record->protocol);
+	put_string(json, "reason", record->reason);
+	put_string(json, "code", record->code);
+	if (record->details)
+		json_object_set_new(json, "details", record->details);
+	return json;
+}
+
+/* A line is written whole or not at all: what a full disk cut short is taken back. */
+static void audit_append(struct audit *audit, json_t *json)
+{
+	_cleanup_(freep) char *line = NULL;
+	off_t end;
+	size_t n;
+
+	if (audit->fd < 0)
+		return;
+	json_object_set_new(json, "previous", json_string(audit->previous));
+	line = json_dumps(json, JSON_COMPACT);
+	json_object_del(json, "previous");
+	if (!line)
+		return;
+	n = strlen(line);
+	line[n] = '\n'; /* in place of the NUL: the text is no string until it is put back */
+	end = lseek(audit->fd, 0, SEEK_END);
+	if (write(audit->fd, line, n + 1) != (ssize_t)(n + 1)) {
+		if (end >= 0)
+			(void)!ftruncate(audit->fd, end);
+		return;
+	}
+	line[n] = '\0';
+	(void)hash_line(line, n, audit->previous);
+}
+
+struct fields {
+	struct iovec items[JOURNAL_FIELDS_MAX];
+	size_t n;
+};
+
+static void fields_done(struct fields *fields)
+{
+	for (size_t i = 0; i < fields->n; i++)
+		free(fields->items[i].iov_base);
+}
+
+_printf_(2, 3) static void fields_add(struct fields *fields, const char *format, ...)
+{
+	char *text = NULL;
+	va_list arguments;
+	int n;
+
+	va_start(arguments, format);
+	n = vasprintf(&text, format, arguments);
+	va_end(arguments);
+	if (n >= 0 && fields->n < JOURNAL_FIELDS_MAX)
+		fields->items[fields->n++] = (struct iovec){ text, (size_t)n };
+}
+
+static void audit_send_to_journal(const struct audit *audit, const struct audit_record *record)
+{
+	_cleanup_(fields_done) struct fields fields = {};
+
+	fields_add(&fields, "MESSAGE=%s", record->message);
+	fields_add(&fields, "MESSAGE_ID=%s", types[record->type].message_id);
+	fields_add(&fields, "PRIORITY=%d", types[record->type].priority);
+	fields_add(&fields, "SYSLOG_IDENTIFIER=jitgated");
+	fields_add(&fields, "JITGATE_SEQUENCE=%ju", (uintmax_t)audit->sequence);
+	fields_add(&fields, "JITGATE_TYPE=%s", types[record->type].name);
+	if (record->grant)
+		fields_add(&fields, "JITGATE_GRANT=%s", record->grant);
+	if (record->subject)
+		fields_add(&fields, "JITGATE_SUBJECT=%s", record->subject);
+	if (record->source)
+		fields_add(&fields, "JITGATE_SOURCE=%s", record->source);
+	if (record->port)
+		fields_add(&fields, "JITGATE_PORT=%u", record->port);
+	if (record->protocol)
+		fields_add(&fields, "JITGATE_PROTOCOL=%s", record->protocol);
+	if (record->reason)
+		fields_add(&fields, "JITGATE_REASON=%s", record->reason);
+	if (record->code)
+		fields_add(&fields, "JITGATE_CODE=%s", record->code);
+	(void)sd_journal_sendv(fields.items, fields.n);
+}
+
+void audit_write(struct audit *audit, const struct audit_record *record)
+{
+	json_auto_t *json = NULL;
+
+	audit->sequence++;
+	json = audit_to_json(audit, record, clock_realtime_usec());
+	audit_append(audit, json);
+	audit_send_to_journal(audit, record);
+	audit->listener(json, audit->userdata);
+}

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <syslog.h>
+
+#include "agent/common/times.h"
+#include "agent/daemon/gatekeeper.h"
+
+/* iptables-legacy is no part of nf_tables and sends no events. It takes this lock whenever it runs. */
+#define LEGACY_LOCK_DIRECTORY "/run"
+#define LEGACY_LOCK "xtables.lock"
+
+/* A ruleset and the lists it points into. */
+struct wanted {
+	struct ruleset ruleset;
+	struct port_range_list tcp;
+	struct port_range_list udp;
+	struct element_list always_allow;
+};
+
+static void wanted_done(struct wanted *wanted)
+{
+	port_range_list_done(&wanted->tcp);
+	port_range_list_done(&wanted->udp);
+	element_list_done(&wanted->always_allow);
+}
+
+static void wanted_point(struct wanted *wanted)
+{
+	wanted->ruleset.tcp = wanted->tcp.ranges;
+	wanted->ruleset.n_tcp = wanted->tcp.n;
+	wanted->ruleset.udp = wanted->udp.ranges;
+	wanted->ruleset.n_udp = wanted->udp.n;
+	wanted->ruleset.always_allow = wanted->always_allow.elements;
+	wanted->ruleset.n_always_allow = wanted->always_allow.n;
+}
+
+static int wanted_init(struct wanted *wanted, const struct agent *agent)
+{
+	int status;
+
+	memset(wanted, 0, sizeof(*wanted));
+	status = policies_ports(&agent->policies, PROTOCOL_TCP, &wanted->tcp);
+	if (status == 0)
+		status = policies_ports(&agent->policies, PROTOCOL_UDP, &wanted->udp);
+	if (status == 0)
+		status = policies_always_allow(&agent->policies, &wanted->always_allow);
+	wanted->ruleset.audit = agent->config->mode == MODE_AUDIT;
+	wanted->ruleset.destination_nat = agent->destination_nat;
+	wanted->ruleset.owned = true;
+	wanted_point(wanted);
+	return status;
+}
+
+static void element_from_access(const struct agent *agent, const struct access *access,
+	uint64_t now_usec, struct element *ret)
+{
+	const struct grant *grant = registry_grant_by_tag(agent->registry, access->tag);
+	uint64_t left_usec = access->deadline_usec > now_usec ? access->deadline_usec - now_usec : 0;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->sources.family = access->service.family;
+	ret->sources.first = access->first;
+	ret->sources.last = access->last;
+	ret->l4proto = access->service.l4proto;
+	ret->ports = (struct port_range){ access->service.port, access->service.port };
+	/* Never 0, which would be for good. */
+	ret->timeout_ms = left_usec / USEC_PER_MSEC > 0 ? left_usec / USEC_PER_MSEC : 1;
+	if (grant)
+		snprintf(ret->comment, sizeof(ret->comment), "%s", grant->document->id);
+}
+
+struct collection {
+	const struct agent *agent;
+	struct element_list *list;
+	uint64_t now_usec;
+};
+
+static int collect_entry(const struct access *entry, void *userdata)
+{
+	struct collection *collection = userdata;
+
+	element_from_access(collection->agent, entry, collection->now_usec,
+		&collection->list->elements[collection->list->n++]);
+	return 0;
+}
+
+static int wanted_grants(struct agent *agent, struct element_list *ret)
+{
+	struct collection collection = { agent, ret, clock_boottime_usec() };
+
+	(void)access_map_expire(agent->access, collection.now_usec);
+	memset(ret, 0, sizeof(*ret));
+	ret->elements = calloc(access_map_count(agent->access) + 1, sizeof(*ret->elements));
+	if (!ret->elements)
+		return -ENOMEM;
+	return access_map_foreach(agent->access, collect_entry, &collection);
+}
+
+static int find_destination_nat(struct agent *agent)
+{
+	switch (agent->config->destination_nat) {
+	case DESTINATION_NAT_YES:
+		agent->destination_nat = true;
+		return 0;
+	case DESTINATION_NAT_NO:
+		agent->destination_nat = false;
+		return 0;
+	case DESTINATION_NAT_AUTO:
+		break;
+	}
+	return gate_find_destination_nat(agent->gate, &agent->destination_nat);
+}
+
+static int report_failure(int status, const char *what)
+{
+	if (status == -EPERM)
+		agent_log(LOG_ERR,
+			"can't install the gate (%s): CAP_NET_ADMIN is missing, or another jitgated "
+			"owns table inet jitgate in this network namespace",
+			what);
+	else if (status < 0)
+		agent_log(LOG_ERR, "can't install the gate (%s): %s", what, strerror(-status));
+	return status;
+}
+
+int gatekeeper_begin(struct agent *agent)
+{
+	_cleanup_(wanted_done) struct wanted wanted = {};
+	enum gate_install found;
+	const char *what = "managed ports";
+	int status;
+
+	status = find_destination_nat(agent);
+	if (status == 0)
+		status = wanted_init(&wanted, agent);
+	if (status == 0)
+		status = gate_read_ports(agent->gate, &wanted.tcp, &wanted.udp);
+	if (status < 0)
+		return report_failure(status, what);
+	port_ranges_merge(&wanted.tcp);
+	port_ranges_merge(&wanted.udp);
+	wanted_point(&wanted);
+	status = gate_install(
+		agent->gate, &wanted.ruleset, NULL, &found, &agent->gate_owned, &what);
+	return report_failure(status, what);
+}
+
+int gatekeeper_install(struct agent *agent, enum gate_install *ret_found)
+{
+	_cleanup_(wanted_done) struct wanted wanted = {};
+	_cleanup_(element_list_done) struct element_list grants = {};
+	enum gate_install found;
+	const char *what = "preparing";
+	int status;
+
+	status = find_destination_nat(agent);
+	if (status == 0)
+		status = wanted_init(&wanted, agent);
+	if (status == 0)
+		status = wanted_grants(agent, &grants);
+	if (status == 0)
+		status = gate_install(agent->gate, &wanted.ruleset, &grants, &found,
+			&agent->gate_owned, &what);
+	if (status < 0)
+		return report_failure(status, what);
+	if (ret_found)
+		*ret_found = found;
+	return sockets_watch(agent->sockets, wanted.tcp.ranges, wanted.tcp.n);
+}
+
+static int elements_from_delta(const struct agent *agent, const struct access *accesses, size_t n,
+	uint64_t now_usec, struct element **ret)
+{
+	struct element *elements = calloc(n + 1, sizeof(*elements));
+
+	if (!elements)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		element_from_access(agent, &accesses[i], now_usec, &elements[i]);
+	*ret = elements;
+	return 0;
+}
+
+int gatekeeper_apply(struct agent *agent, const struct access_delta *delta)
+{
+	_cleanup_(freep) struct element *removed = NULL, *added = NULL;
+	uint64_t now_usec = clock_boottime_usec();
+	const char *what;
+	int status;
+
+	status = elements_from_delta(agent, delta->removed, delta->n_removed, now_usec, &removed);
+	if (status == 0)
+		status = elements_from_delta(agent, delta->added, delta->n_added, now_usec, &added);
+	if (status < 0)
+		return status;
+	status = gate_change(
+		agent->gate, removed, delta->n_removed, added, delta->n_added, &what);
+	/* An element may have run out a moment before, or someone may have changed the table. */
+	if (status < 0 && status != -ENOMEM)
+		status = gatekeeper_install(agent, NULL);
+	return status;
+}
+
+static void audit_repair(struct agent *agent, const struct watch_report *report, uint64_t usec)
+{
+	char message[256], who[96] = "another program";
+
+	if (report->pid)
+		snprintf(who, sizeof(who), "%s (process %d)", report->process, (int)report->pid);
+	snprintf(message, sizeof(message),
+		"%s changed table inet jitgate; it was put back in %.1f ms", who, usec / 1000.0);
+	audit_write(agent->audit,
+		&(struct audit_record){
+			.type = AUDIT_GATE_REPAIRED,
+			.message = message,
+			.details = json_pack("{s:s*, s:I, s:I}", "process",
+				report->pid ? report->process : NULL, "pid",
+				(json_int_t)report->pid, "repairUsec", (json_int_t)usec),
+		});
+}
+
+static void repair(struct agent *agent, const struct watch_report *report)
+{
+	uint64_t from_usec = clock_boottime_usec();
+
+	if (gatekeeper_install(agent, NULL) == 0)
+		audit_repair(agent, report, clock_boottime_usec() - from_usec);
+}
+
+static void follow_destination_nat(struct agent *agent)
+{
+	bool before = agent->destination_nat;
+	char message[128];
+
+	if (find_destination_nat(agent) < 0 || agent->destination_nat == before)
+		return;
+	if (gatekeeper_install(agent, NULL) < 0)
+		return;
+	snprintf(message, sizeof(message), "Destination NAT has %s: the gate follows",
+		agent->destination_nat ? "come" : "gone");
+	audit_write(agent->audit,
+		&(struct audit_record){
+			.type = AUDIT_GATE_INSTALLED,
+			.message = message,
+			.details = json_pack("{s:b}", "destinationNat", agent->destination_nat),
+		});
+}
+
+static int on_watch(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct agent *agent = userdata;
+	struct watch_report report;
+	int status;
+
+	(void)source, (void)fd, (void)events;
+	status = watch_read(agent->watch, &report);
+	if (status < 0) {
+		agent_log(LOG_ERR, "can't read what others change: %s", strerror(-status));
+		return status;
+	}
+	if (report.gate || report.overrun)
+		repair(agent, &report);
+	else if (report.chains)
+		follow_destination_nat(agent);
+	return 0;
+}
+
+static int on_legacy_lock(
+	sd_event_source *source, const struct inotify_event *event, void *userdata)
+{
+	(void)source;
+	if (event->len > 0 && strcmp(event->name, LEGACY_LOCK) == 0)
+		follow_destination_nat(userdata);
+	return 0;
+}
+
+int gatekeeper_watch(struct agent *agent)
+{
+	int status;
+
+	status = watch_open(gate_port(agent->gate), &agent->watch);
+	if (status == 0)
+		status = sd_event_add_io(agent->event, &agent->watch_source,
+			watch_fd(agent->watch), EPOLLIN, on_watch, agent);
+	if (status < 0)
+		return status;
+	if (agent->config->destination_nat != DESTINATION_NAT_AUTO)
+		return 0;
+	status = sd_event_add_inotify(agent->event, &agent->legacy_source, LEGACY_LOCK_DIRECTORY,
+		IN_CLOSE_WRITE | IN_CLOSE_NOWRITE | IN_ONLYDIR, on_legacy_lock, agent);
+	return status < 0 ? status : 0;
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "agent/common/times.h"
+#include "agent/daemon/gatekeeper.h"
+#include "agent/daemon/lifecycle.h"
+#include "agent/daemon/record.h"
+#include "agent/daemon/sessions.h"
+
+#define TIMER_ACCURACY_USEC (1 * USEC_PER_MSEC)
+
+/* "alice's grant g-1 of 22/TCP from 192.0.2.7": what audit records say of a grant; more prefixes and ports are counted. */
+static void describe(const struct grant *grant, char *text, size_t n)
+{
+	const struct document *document = grant->document;
+	char prefix[PREFIX_STRING_MAX];
+
+	snprintf(text, n, "%s's grant %s of %u/%s%s from %s%s", document->subject, document->id,
+		document->ports[0].ports.first, protocol_format(document->ports[0].protocols),
+		document->n_ports > 1 ? " and more" : "",
+		prefix_format(&document->ports[0].prefixes[0], prefix),
+		document->ports[0].n_prefixes > 1 ? " and more" : "");
+}
+
+static json_t *grant_ports_json(const struct grant *grant)
+{
+	const struct document *document = grant->document;
+	json_t *ports = json_array();
+
+	for (size_t i = 0; i < document->n_ports; i++) {
+		json_t *prefixes = json_array();
+		char prefix[PREFIX_STRING_MAX];
+
+		for (size_t k = 0; k < document->ports[i].n_prefixes; k++)
+			json_array_append_new(prefixes,
+				json_string(prefix_format(&document->ports[i].prefixes[k], prefix)));
+		json_array_append_new(ports,
+			json_pack("{s:i, s:s, s:o}", "number", document->ports[i].ports.first,
+				"protocol", protocol_format(document->ports[i].protocols),
+				"allowedSourceAddressPrefixes", prefixes));
+	}
+	return ports;
+}
+
+static void grant_audit(struct agent *agent, const struct grant *grant, enum audit_type type,
+	const char *what, const char *reason)
+{
+	char text[384], message[512], prefix[PREFIX_STRING_MAX];
+	const struct document *document = grant->document;
+
+	describe(grant, text, sizeof(text));
+	snprintf(message, sizeof(message), "%s %s", text, what);
+	audit_write(agent->audit,
+		&(struct audit_record){
+			.type = type,
+			.message = message,
+			.grant = document->id,
+			.subject = document->subject,
+			.source = prefix_format(&document->ports[0].prefixes[0], prefix),
+			.port = document->ports[0].ports.first,
+			.protocol = protocol_format(document->ports[0].protocols),
+			.reason = reason ? reason : document->justification,
+			.details = json_pack("{s:o, s:s*, s:s, s:I}", "ports",
+				grant_ports_json(grant), "issuer", document->issuer, "origin",
+				grant_origin_name(grant->origin), "newConnections",
+				(json_int_t)grant->n_connections),
+		});
+}
+
+/* Puts covers into the map, or takes them out, and tells the kernel the difference. */
+static int change_covers(struct agent *agent, const struct grant *grant, bool add)
+{
+	_cleanup_(access_delta_done) struct access_delta delta = {};
+	_cleanup_(freep) struct access *covers = NULL;
+	size_t n;
+	int status;
+
+	status = grant_covers(grant, &covers, &n);
+	if (status == 0)
+		status = access_map_change(agent->access, add ? covers : NULL, add ? n : 0,
+			add ? NULL : covers, add ? 0 : n, &delta);
+	if (status == 0)
+		status = gatekeeper_apply(agent, &delta);
+	return status;
+}
+
+static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata);
+
+static int grant_set_timer(struct agent *agent, struct grant *grant)
+{
+	uint64_t usec =
+		grant->state == GRANT_SCHEDULED ? grant->starts_usec : grant->deadline_usec;
+	int status;
+
+	if (grant->timer) {
+		status = sd_event_source_set_time(grant->timer, usec);
+		return status < 0 ? status :
+				    sd_event_source_set_enabled(grant->timer, SD_EVENT_ONESHOT);
+	}
+	status = sd_event_add_time(agent->event, &grant->timer, CLOCK_BOOTTIME, usec,
+		TIMER_ACCURACY_USEC, on_grant_timer, agent);
+	if (status < 0)
+		return status;
+	/* The loop knows the agent, the source knows its grant. */
+	return sd_event_source_set_description(grant->timer, grant->document->id);
+}
+
+void lifecycle_announce(struct agent *agent, const struct grant *grant)
+{
+	if (grant->state == GRANT_ACTIVE)
+		grant_audit(agent, grant, AUDIT_GRANT_ACTIVE, "is in force", NULL);
+}
+
+static bool grant_kills_on_expiry(const struct agent *agent, const struct grant *grant)
+{
+	const struct document *document = grant->document;
+
+	for (size_t i = 0; i < document->n_ports; i++)
+		if (policies_kill_on_expiry(&agent->policies, document->ports[i].ports.first,
+			    document->ports[i].protocols))
+			return true;
+	return false;
+}
+
+void lifecycle_expire(struct agent *agent, struct grant *grant)
+{
+	const struct moment now = moment_now();
+
+	/* The kernel closes by itself, to within a tick. Where sessions are to be ended, none may begin in it;
+	 * and those let in while nobody heard are still known by the map. */
+	if (grant_kills_on_expiry(agent, grant)) {
+		(void)sessions_update(agent->sessions);
+		(void)change_covers(agent, grant, false);
+	}
+	(void)access_map_expire(agent->access, now.boot_usec);
+	grant->state = GRANT_EXPIRED;
+	grant->timer = sd_event_source_disable_unref(grant->timer);
+	grant_audit(agent, grant, AUDIT_GRANT_EXPIRED, "has ended", NULL);
+	(void)sessions_kill(agent->sessions, grant->document->id, &agent->policies);
+	record_time(agent, now.wall_usec);
+	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
+}
+
+static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct agent *agent = userdata;
+	const char *id = NULL;
+	struct registry_entry *entry;
+	int status;
+
+	(void)usec;
+	status = sd_event_source_get_description(source, &id);
+	entry = status < 0 ? NULL : registry_find(agent->registry, id);
+	if (!entry || !entry->grant || !grant_is_live(entry->grant))
+		return 0;
+	if (entry->grant->state == GRANT_ACTIVE) {
+		lifecycle_expire(agent, entry->grant);
+		return 0;
+	}
+	status = change_covers(agent, entry->grant, true);
+	if (status < 0) {
+		agent_log(LOG_ERR, "can't open for grant %s: %s", id, strerror(-status));
+		return 0;
+	}
+	entry->grant->state = GRANT_ACTIVE;
+	lifecycle_announce(agent, entry->grant);
+	return grant_set_timer(agent, entry->grant);
+}
+
+static int lifecycle_register(struct agent *agent, struct registry_entry *entry,
+	struct grant *grant, const struct moment *now)
+{
+	int status;
+
+	grant_set_times(grant, now);
+	grant->state = grant->starts_usec > now->boot_usec ? GRANT_SCHEDULED : GRANT_ACTIVE;
+	status = registry_add_grant(agent->registry, entry, grant);
+	if (status < 0) {
+		grant_free(grant);
+		registry_drop(agent->registry, entry);
+	}
+	return status;
+}
+
+int lifecycle_admit(struct agent *agent, struct registry_entry *entry, struct grant *grant,
+	const struct moment *now)
+{
+	int status = lifecycle_register(agent, entry, grant, now);
+
+	if (status < 0)
+		return status;
+	status = grant_set_timer(agent, grant);
+	if (status >= 0 && grant->state == GRANT_ACTIVE) {
+		status = change_covers(agent, grant, true);
+		if (status < 0)
+			(void)change_covers(agent, grant, false);
+	}
+	if (status < 0) {
+		registry_drop(agent->registry, entry);
+		return status;
+	}
+	return 0;
+}
+
+int lifecycle_restore(struct agent *agent, struct registry_entry *entry, struct grant *grant,
+	const struct moment *now)
+{
+	_cleanup_(access_delta_done) struct access_delta delta = {};
+	_cleanup_(freep) struct access *covers = NULL;
+	size_t n;
+	int status = lifecycle_register(agent, entry, grant, now);
+
+	if (status < 0)
+		return status;
+	status = grant_set_timer(agent, grant);
+	if (status >= 0 && grant->state == GRANT_ACTIVE)
+		status = grant_covers(grant, &covers, &n);
+	if (status >= 0 && grant->state == GRANT_ACTIVE)
+		status = access_map_change(agent->access, covers, n, NULL, 0, &delta);
+	if (status < 0)
+		registry_drop(agent->registry, entry);
+	return status < 0 ? status : 0;
+}
+
+int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_sessions,
+	const char *reason, size_t *ret_killed)
+{
+	const struct moment now = moment_now();
+	size_t n_killed = 0;
+	int status = 0;
+
+	if (kill_sessions)
+		(void)sessions_update(agent->sessions);
+	if (grant->state == GRANT_ACTIVE)
+		status = change_covers(agent, grant, false);
+	grant->state = GRANT_REVOKED;
+	grant->timer = sd_event_source_disable_unref(grant->timer);
+	grant_audit(agent, grant, AUDIT_GRANT_REVOKED, "was revoked", reason);
+	if (kill_sessions)
+		n_killed = sessions_kill(agent->sessions, grant->document->id, NULL);
+	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
+	if (ret_killed)
+		*ret_killed = n_killed;
+	return status;
+}
+
+struct recomputation {
+	struct agent *agent;
+	struct moment now;
+	struct grant **items;
+	size_t n;
+};
+
+static int collect_live(struct registry_entry *entry, void *userdata)
+{
+	struct recomputation *recomputation = userdata;
+
+	if (entry->grant && grant_is_live(entry->grant))
+		recomputation->items[recomputation->n++] = entry->grant;
+	return 0;
+}
+
+static int collect_grants(struct agent *agent, struct recomputation *ret)
+{
+	ret->agent = agent;
+	ret->now = moment_now();
+	ret->n = 0;
+	ret->items = calloc(registry_count_live(agent->registry) + 1, sizeof(struct grant *));
+	if (!ret->items)
+		return -ENOMEM;
+	return registry_foreach(agent->registry, collect_live, ret);
+}
+
+/* A deadline only ever comes nearer; a beginning may move either way. */
+static int recompute_grant(struct agent *agent, struct grant *grant, const struct moment *now)
+{
+	uint64_t deadline_usec = grant->deadline_usec;
+	_cleanup_(access_delta_done) struct access_delta delta = {};
+	_cleanup_(freep) struct access *before = NULL, *after = NULL;
+	size_t n_before = 0, n_after = 0;
+	int status = 0;
+
+	if (grant->state == GRANT_ACTIVE)
+		status = grant_covers(grant, &before, &n_before);
+	grant_set_times(grant, now);
+	if (status == 0 && grant->state == GRANT_ACTIVE && grant->deadline_usec != deadline_usec) {
+		status = grant_covers(grant, &after, &n_after);
+		if (status == 0)
+			status = access_map_change(
+				agent->access, after, n_after, before, n_before, &delta);
+	}
+	return status < 0 ? status : grant_set_timer(agent, grant);
+}
+
+int lifecycle_recompute(struct agent *agent)
+{
+	struct recomputation grants;
+	int status = collect_grants(agent, &grants);
+
+	for (size_t i = 0; i < grants.n && status >= 0; i++)
+		status = recompute_grant(agent, grants.items[i], &grants.now);
+	free(grants.items);
+	/* The kernel's own timeouts stood still while the machine slept: all are compared. */
+	return status < 0 ? status : gatekeeper_install(agent, NULL);
+}
+
+/* Local root's grants need managed ports only: an element for a port that is not managed opens nothing. */
+static int judge_again(const struct agent *agent, const struct trust_key *key,
+	const struct grant *grant, struct refusal *refusal)
+{
+	if (grant->origin == GRANT_LOCAL)
+		return policies_check_ports(&agent->policies, grant->document, refusal);
+	return policies_check(&agent->policies, key, grant->document, 0, refusal);
+}
+
+int lifecycle_reconsider(struct agent *agent)
+{
+	struct recomputation grants;
+	int status = collect_grants(agent, &grants);
+
+	for (size_t i = 0; i < grants.n && status >= 0; i++) {
+		struct grant *grant = grants.items[i];
+		const struct trust_key *key = NULL;
+		struct refusal refusal = {};
+
+		if (grant->origin == GRANT_SIGNED) {
+			key = trust_find(agent->trust, grant->kid);
+			if (!key) {
+				status = lifecycle_revoke(agent, grant, false,
+					"the key that signed it is not trusted any more", NULL);
+				continue;
+			}
+		}
+		if (judge_again(agent, key, grant, &refusal) == REFUSED)
+			status = lifecycle_revoke(agent, grant, false, refusal.message, NULL);
+	}
+	free(grants.items);
+	return status;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "agent/daemon/record.h"
+
+json_t *record_document(const struct agent *agent, const char *document, uint64_t at_usec,
+	const struct grant *grant)
+{
+	json_t *record = json_pack("{s:s, s:I}", "document", document, "at", (json_int_t)at_usec);
+
+	if (record && grant) {
+		json_object_set_new(record, "boot", json_string(agent->boot_id));
+		json_object_set_new(record, "deadline", json_integer(grant->deadline_usec));
+	}
+	return record;
+}
+
+json_t *record_local(
+	const struct agent *agent, json_t *claims, uint64_t at_usec, const struct grant *grant)
+{
+	return json_pack("{s:O, s:I, s:s, s:I}", "local", claims, "at", (json_int_t)at_usec, "boot",
+		agent->boot_id, "deadline", (json_int_t)grant->deadline_usec);
+}
+
+json_t *record_revoked(const char *id, const char *reason, uint64_t at_usec)
+{
+	return json_pack("{s:s, s:s, s:I}", "revoked", id, "reason", reason, "at",
+		(json_int_t)at_usec);
+}
+
+json_t *record_clock(uint64_t usec)
+{
+	return json_pack("{s:I}", "clock", (json_int_t)usec);
+}
+
+json_t *record_session(
+	const struct flow *flow, const char *grant, const char *subject, uint64_t at_usec)
+{
+	char remote[INET6_ADDRSTRLEN], local[INET6_ADDRSTRLEN];
+
+	inet_ntop(flow->family, flow->remote.bytes, remote, sizeof(remote));
+	inet_ntop(flow->family, flow->local.bytes, local, sizeof(local));
+	return json_pack("{s:{s:i, s:s, s:i, s:s, s:i}, s:s*, s:s*, s:I}", "session", "l4proto",
+		flow->l4proto, "remote", remote, "remotePort", flow->remote_port, "local", local,
+		"localPort", flow->local_port, "grant", grant, "subject", subject, "at",
+		(json_int_t)at_usec);
+}
+
+static bool read_address(const char *text, uint8_t *ret_family, struct address *ret)
+{
+	*ret_family = strchr(text, ':') ? AF_INET6 : AF_INET;
+	memset(ret, 0, sizeof(*ret));
+	return inet_pton(*ret_family, text, ret->bytes) == 1;
+}
+
+bool record_read_session(const json_t *record, struct flow *ret)
+{
+	int l4proto, remote_port, local_port;
+	const char *remote, *local;
+	uint8_t local_family;
+
+	if (json_unpack(json_object_get(record, "session"), "{s:i, s:s, s:i, s:s, s:i}", "l4proto",
+		    &l4proto, "remote", &remote, "remotePort", &remote_port, "local", &local,
+		    "localPort", &local_port) < 0)
+		return false;
+	if ((l4proto != IPPROTO_TCP && l4proto != IPPROTO_UDP) || remote_port < 0 ||
+		remote_port > UINT16_MAX || local_port < 0 || local_port > UINT16_MAX)
+		return false;
+	memset(ret, 0, sizeof(*ret));
+	ret->l4proto = l4proto;
+	ret->remote_port = remote_port;
+	ret->local_port = local_port;
+	return read_address(remote, &ret->family, &ret->remote) &&
+		read_address(local, &local_family, &ret->local) && ret->family == local_family;
+}
+
+bool record_read_deadline(const struct agent *agent, const json_t *record, uint64_t *ret_usec)
+{
+	const char *boot = json_string_value(json_object_get(record, "boot"));
+	json_int_t usec = json_integer_value(json_object_get(record, "deadline"));
+
+	if (!boot || strcmp(boot, agent->boot_id) != 0 || usec <= 0)
+		return false;
+	*ret_usec = (uint64_t)usec;
+	return true;
+}
+
+bool record_keep(struct agent *agent, json_t *record)
+{
+	json_auto_t *owned = record;
+	int status = -ENOMEM;
+
+	if (!owned)
+		return false;
+	if (agent->ledger) {
+		status = ledger_append(agent->ledger, owned);
+		if (status == 0)
+			status = ledger_sync(agent->ledger);
+		if (status == 0)
+			return true;
+	}
+	agent_log(LOG_WARNING, "can't write to %s: %s; it will not survive a reboot",
+		agent->config->state_directory, strerror(-status));
+	if (agent->runtime)
+		(void)ledger_append(agent->runtime, owned);
+	return false;
+}
+
+void record_keep_runtime(struct agent *agent, json_t *record)
+{
+	json_auto_t *owned = record;
+
+	if (owned && agent->runtime)
+		(void)ledger_append(agent->runtime, owned);
+}
+
+void record_time(struct agent *agent, uint64_t now_usec)
+{
+	if (now_usec <= agent->latest_usec)
+		return;
+	agent->latest_usec = now_usec;
+	(void)record_keep(agent, record_clock(now_usec));
+}

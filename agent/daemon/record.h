@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/*
+ * What the ledgers hold, a JSON object a line:
+ *
+ *   {"document": "<jws>", "at": µs, "boot": id, "deadline": µs}     admitted; verified again when read
+ *   {"local": {claims}, "at": µs, "boot": id, "deadline": µs}       a grant of local root (runtime ledger only)
+ *   {"revoked": id, "reason": text, "at": µs}                       by local root
+ *   {"clock": µs}                                                   the wall clock has been there
+ *   {"session": {…}, "grant": id, "subject": text, "at": µs}        was let in (runtime ledger only)
+ *
+ * "at" is wall-clock time, "deadline" CLOCK_BOOTTIME of that boot. Neither can make a grant last longer than its
+ * document says.
+ */
+
+#include <jansson.h>
+
+#include "address.h"
+#include "agent/daemon/agent.h"
+
+json_t *record_document(const struct agent *agent, const char *document, uint64_t at_usec,
+	const struct grant *grant);
+json_t *record_local(
+	const struct agent *agent, json_t *claims, uint64_t at_usec, const struct grant *grant);
+json_t *record_revoked(const char *id, const char *reason, uint64_t at_usec);
+json_t *record_clock(uint64_t usec);
+json_t *record_session(
+	const struct flow *flow, const char *grant, const char *subject, uint64_t at_usec);
+
+/* The flow of a session record; false where it is none. */
+bool record_read_session(const json_t *record, struct flow *ret);
+
+/* True, and the deadline, where the record is of this boot. */
+bool record_read_deadline(const struct agent *agent, const json_t *record, uint64_t *ret_usec);
+
+/*
+ * Appends a record and brings it to the disk. Where the state directory can't be written it goes to the runtime
+ * ledger instead, so that it survives the daemon at least. Consumes the record. Returns true where it is durable.
+ */
+bool record_keep(struct agent *agent, json_t *record);
+
+/* Appends to the runtime ledger; what it loses is gone at reboot anyway. Consumes the record. */
+void record_keep_runtime(struct agent *agent, json_t *record);
+
+/* Notes that the wall clock has been here, on disk, so that no grant that has ended can come back. */
+void record_time(struct agent *agent, uint64_t now_usec);

@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "agent/common/times.h"
+#include "agent/daemon/gatekeeper.h"
+#include "agent/daemon/lifecycle.h"
+#include "agent/daemon/record.h"
+#include "agent/daemon/restore.h"
+#include "agent/daemon/sessions.h"
+#include "agent/daemon/submit.h"
+
+/* A ledger is written anew when it holds more than this, and twice what is needed. */
+#define COMPACT_RECORDS_MIN 256
+
+/* A grant that was read and is not judged yet: whether it comes back depends on what follows it. */
+struct pending {
+	struct registry_entry *entry;
+	struct document *document;
+	enum grant_origin origin;
+	bool durable;
+	bool same_boot;
+	uint64_t deadline_usec;
+};
+
+struct restoration {
+	struct agent *agent;
+	bool durable; /* the ledger that is being read */
+	struct pending *pending;
+	size_t n_pending;
+	size_t n_allocated;
+	size_t n_unverified;
+};
+
+static int restoration_add(struct restoration *restoration, struct registry_entry *entry,
+	struct document **document, enum grant_origin origin, const json_t *record)
+{
+	struct pending *pending;
+
+	if (restoration->n_pending == restoration->n_allocated) {
+		size_t n = restoration->n_allocated ? 2 * restoration->n_allocated : 64;
+
+		pending = reallocarray(restoration->pending, n, sizeof(*pending));
+		if (!pending)
+			return -ENOMEM;
+		restoration->pending = pending;
+		restoration->n_allocated = n;
+	}
+	pending = &restoration->pending[restoration->n_pending++];
+	*pending = (struct pending){
+		.entry = entry,
+		.document = TAKE_PTR(*document),
+		.origin = origin,
+		.durable = restoration->durable,
+		.deadline_usec = UINT64_MAX,
+	};
+	pending->same_boot = record_read_deadline(
+		restoration->agent, record, &pending->deadline_usec);
+	return 0;
+}
+
+static int take_revocation(struct agent *agent, const struct document *document)
+{
+	int status = 0;
+
+	for (size_t i = 0; i < document->n_revokes && status == 0; i++) {
+		struct registry_entry *entry;
+
+		status = registry_get(agent->registry, document->revokes[i], &entry);
+		if (status == 0)
+			registry_mark_revoked(agent->registry, entry);
+	}
+	return status;
+}
+
+static int take_policy(struct agent *agent, struct document **document)
+{
+	struct policies policies;
+	int status;
+
+	if (agent->policy && agent->policy->version >= (*document)->version)
+		return 0;
+	status = policies_init(&policies, agent->config, *document);
+	if (status < 0)
+		return status;
+	policies_done(&agent->policies);
+	agent->policies = policies;
+	document_free(agent->policy);
+	agent->policy = TAKE_PTR(*document);
+	agent->policy->key = NULL;
+	return 0;
+}
+
+/* Verified as if it came now: whoever edits the file can't open a port with it. */
+static int take_document(
+	struct restoration *restoration, const char *text, const json_t *record)
+{
+	struct agent *agent = restoration->agent;
+	_cleanup_(document_freep) struct document *document = NULL;
+	struct registry_entry *entry;
+	struct refusal refusal;
+	int status;
+
+	status = document_read(text, strlen(text), agent->trust, agent->config->vm_id, &document,
+		&refusal);
+	if (status == REFUSED) {
+		restoration->n_unverified++;
+		return 0;
+	}
+	if (status == 0)
+		status = registry_get(agent->registry, document->id, &entry);
+	if (status < 0)
+		return status;
+	if (entry->has_document)
+		return 0;
+	status = document_digest(text, strlen(text), entry->digest);
+	if (status < 0)
+		return status;
+	entry->has_document = true;
+	entry->kind = document->kind;
+	switch (document->kind) {
+	case DOCUMENT_GRANT:
+		return restoration_add(restoration, entry, &document, GRANT_SIGNED, record);
+	case DOCUMENT_REVOCATION:
+		return take_revocation(agent, document);
+	case DOCUMENT_POLICY:
+		return take_policy(agent, &document);
+	}
+	return 0;
+}
+
+static int take_local(struct restoration *restoration, const json_t *claims, const json_t *record)
+{
+	struct agent *agent = restoration->agent;
+	_cleanup_(document_freep) struct document *document = NULL;
+	struct registry_entry *entry;
+	struct refusal refusal;
+	int status;
+
+	/* Not signed: believed only where root alone can have written it, and of this boot. */
+	if (restoration->durable)
+		return 0;
+	status = document_from_claims(DOCUMENT_GRANT, claims, &document, &refusal);
+	if (status == REFUSED)
+		return 0;
+	if (status == 0)
+		status = registry_get(agent->registry, document->id, &entry);
+	if (status < 0 || entry->grant)
+		return status;
+	entry->kind = DOCUMENT_GRANT;
+	return restoration_add(restoration, entry, &document, GRANT_LOCAL, record);
+}
+
+static int on_record(json_t *record, void *userdata)
+{
+	struct restoration *restoration = userdata;
+	struct agent *agent = restoration->agent;
+	const char *text = json_string_value(json_object_get(record, "document"));
+	const char *revoked = json_string_value(json_object_get(record, "revoked"));
+	const json_t *local = json_object_get(record, "local");
+	json_int_t clock = json_integer_value(json_object_get(record, "clock"));
+	json_int_t at = json_integer_value(json_object_get(record, "at"));
+	struct registry_entry *entry;
+	int status = 0;
+
+	if ((uint64_t)at > agent->latest_usec && at > 0)
+		agent->latest_usec = at;
+	if ((uint64_t)clock > agent->latest_usec && clock > 0)
+		agent->latest_usec = clock;
+	if (text)
+		return take_document(restoration, text, record);
+	if (local)
+		return take_local(restoration, local, record);
+	if (revoked && document_id_is_valid(revoked)) {
+		status = registry_get(agent->registry, revoked, &entry);
+		if (status == 0)
+			registry_mark_revoked(agent->registry, entry);
+	}
+	return status;
+}
+
+/* May it come back? A revoked one stays known, so that it can't come again. */
+static bool pending_may_return(
+	const struct agent *agent, const struct pending *pending, const struct moment *now)
+{
+	const struct document *document = pending->document;
+	struct refusal refusal;
+
+	if (pending->entry->revoked)
+		return false;
+	if (pending->origin == GRANT_LOCAL)
+		return pending->same_boot &&
+			policies_check_ports(&agent->policies, document, &refusal) == 0;
+	/* Its end was told before: by the clock's last record, or by the deadline of this boot. */
+	if (document->expires <= (int64_t)(agent->latest_usec / USEC_PER_SEC))
+		return false;
+	if (agent_clock_is_behind(agent, now) && !pending->same_boot)
+		return false;
+	return policies_check(&agent->policies, document->key, document, 0, &refusal) == 0;
+}
+
+static int restore_grant(struct agent *agent, struct pending *pending, const struct moment *now)
+{
+	struct grant *grant;
+	int status;
+
+	if (!pending_may_return(agent, pending, now)) {
+		/* Behind the clock it is not known either, so that it is read again later. */
+		if (!pending->entry->revoked)
+			registry_drop(agent->registry, pending->entry);
+		return 0;
+	}
+	status = grant_new(pending->document, pending->origin, &grant);
+	if (status < 0)
+		return status;
+	pending->document = NULL;
+	grant->durable = pending->durable;
+	grant->deadline_usec = pending->deadline_usec;
+	return lifecycle_restore(agent, pending->entry, grant, now);
+}
+
+static int restore_pending(struct restoration *restoration)
+{
+	const struct moment now = moment_now();
+	int status = 0;
+
+	for (size_t i = 0; i < restoration->n_pending; i++) {
+		struct pending *pending = &restoration->pending[i];
+
+		if (status == 0)
+			status = restore_grant(restoration->agent, pending, &now);
+		document_free(pending->document);
+	}
+	free(restoration->pending);
+	return status;
+}
+
+static void report_damage(struct agent *agent, const char *directory,
+	const struct ledger_damage *damage, size_t n_unverified)
+{
+	char message[384];
+
+	if (damage->torn_bytes == 0 && damage->bad_lines == 0 && n_unverified == 0)
+		return;
+	snprintf(message, sizeof(message),
+		"The ledger in %s was damaged: %zu bytes at its end and %zu records could not be read, "
+		"%zu documents do not verify; the rest is in force",
+		directory, damage->torn_bytes, damage->bad_lines, n_unverified);
+	audit_write(agent->audit,
+		&(struct audit_record){
+			.type = AUDIT_LEDGER_DAMAGED,
+			.message = message,
+			.details = json_pack("{s:I, s:I, s:I}", "tornBytes",
+				(json_int_t)damage->torn_bytes, "badLines",
+				(json_int_t)damage->bad_lines, "unverified",
+				(json_int_t)n_unverified),
+		});
+}
+
+static int read_ledger(struct restoration *restoration, struct ledger *ledger, const char *directory)
+{
+	struct ledger_damage damage = {};
+	int status;
+
+	if (!ledger)
+		return 0;
+	restoration->n_unverified = 0;
+	status = ledger_read(ledger, on_record, restoration, &damage);
+	if (status == -ENOMEM)
+		return status;
+	if (status < 0)
+		agent_log(LOG_ERR, "can't read the ledger in %s: %s", directory, strerror(-status));
+	report_damage(restoration->agent, directory, &damage, restoration->n_unverified);
+	return 0;
+}
+
+static int on_session_record(json_t *record, void *userdata)
+{
+	struct agent *agent = userdata;
+
+	return sessions_restore(agent->sessions, record) == -ENOMEM ? -ENOMEM : 0;
+}
+
+static int open_ledger(const char *directory, struct ledger **ledger)
+{
+	_cleanup_(freep) char *path = NULL;
+	int status;
+
+	if (*ledger)
+		return 0;
+	if (asprintf(&path, "%s/ledger", directory) < 0) {
+		path = NULL;
+		return -ENOMEM;
+	}
+	status = ledger_open(path, ledger);
+	if (status == -EWOULDBLOCK) {
+		agent_log(LOG_ERR, "another jitgated has %s open", path);
+		return status;
+	}
+	if (status < 0)
+		agent_log(LOG_ERR, "can't open %s: %s; what comes now will not survive", path,
+			strerror(-status));
+	return 0;
+}
+
+int restore_open(struct agent *agent)
+{
+	int status = open_ledger(agent->config->state_directory, &agent->ledger);
+
+	return status < 0 ? status : open_ledger(agent->config->runtime_directory, &agent->runtime);
+}
+
+int restore_all(struct agent *agent)
+{
+	struct restoration restoration = { .agent = agent, .durable = true };
+	struct ledger_damage damage;
+	int status;
+
+	status = read_ledger(&restoration, agent->ledger, agent->config->state_directory);
+	restoration.durable = false;
+	if (status == 0)
+		status = read_ledger(
+			&restoration, agent->runtime, agent->config->runtime_directory);
+	/* Also after a failure: what is pending is freed. */
+	if (status == 0)
+		status = restore_pending(&restoration);
+	if (status == 0 && agent->runtime)
+		status = ledger_read(agent->runtime, on_session_record, agent, &damage);
+	return status == -ENOMEM ? status : 0;
+}
+
+struct collection {
+	struct grant **items;
+	size_t n;
+	uint64_t now_usec;
+};
+
+static int collect_over(struct registry_entry *entry, void *userdata)
+{
+	struct collection *collection = userdata;
+	struct grant *grant = entry->grant;
+
+	if (grant && grant_is_live(grant) && grant->deadline_usec <= collection->now_usec)
+		collection->items[collection->n++] = grant;
+	return 0;
+}
+
+int restore_count_connections(struct agent *agent)
+{
+	_cleanup_(element_list_done) struct element_list elements = {};
+	int status = gate_read_grants(agent->gate, &elements);
+
+	for (size_t i = 0; status == 0 && i < elements.n; i++) {
+		const struct element *element = &elements.elements[i];
+		const struct registry_entry *entry =
+			registry_find(agent->registry, element->comment);
+
+		if (entry && entry->grant)
+			entry->grant->n_connections += element->n_packets;
+	}
+	return status;
+}
+
+int restore_finish(struct agent *agent)
+{
+	struct collection collection = { .now_usec = clock_boottime_usec() };
+	int status;
+
+	status = sessions_update(agent->sessions);
+	if (status < 0)
+		return status;
+	collection.items = calloc(registry_count_live(agent->registry) + 1, sizeof(struct grant *));
+	if (!collection.items)
+		return -ENOMEM;
+	status = registry_foreach(agent->registry, collect_over, &collection);
+	for (size_t i = 0; i < collection.n; i++)
+		lifecycle_expire(agent, collection.items[i]);
+	free(collection.items);
+	return status;
+}
+
+struct compaction {
+	struct agent *agent;
+	json_t *records;
+	bool durable;
+};
+
+/* A revocation is needed as long as one of the ids it names is. */
+static bool revocation_is_needed(const struct agent *agent, const struct document *document)
+{
+	for (size_t i = 0; i < document->n_revokes; i++) {
+		const struct registry_entry *entry =
+			registry_find(agent->registry, document->revokes[i]);
+
+		if (entry && entry->revoked)
+			return true;
+	}
+	return false;
+}
+
+static bool document_is_needed(const struct compaction *compaction, const char *text)
+{
+	const struct agent *agent = compaction->agent;
+	_cleanup_(document_freep) struct document *document = NULL;
+	const struct registry_entry *entry;
+	struct refusal refusal;
+
+	if (document_read(text, strlen(text), agent->trust, agent->config->vm_id, &document,
+		    &refusal) != 0)
+		return false;
+	entry = registry_find(agent->registry, document->id);
+	switch (document->kind) {
+	case DOCUMENT_GRANT:
+		return entry && entry->has_document;
+	case DOCUMENT_REVOCATION:
+		return revocation_is_needed(agent, document);
+	case DOCUMENT_POLICY:
+		return agent->policy && document->version == agent->policy->version;
+	}
+	return false;
+}
+
+static int keep_needed(json_t *record, void *userdata)
+{
+	struct compaction *compaction = userdata;
+	struct agent *agent = compaction->agent;
+	const char *text = json_string_value(json_object_get(record, "document"));
+	const char *revoked = json_string_value(json_object_get(record, "revoked"));
+	const char *local = json_string_value(
+		json_object_get(json_object_get(record, "local"), "jti"));
+	const struct registry_entry *entry =
+		local ? registry_find(agent->registry, local) : NULL;
+	bool needed = (text && document_is_needed(compaction, text)) ||
+		(revoked && registry_find(agent->registry, revoked)) || (entry && entry->grant);
+
+	return needed && json_array_append(compaction->records, record) < 0 ? -ENOMEM : 0;
+}
+
+static int keep_session(const struct session *session, void *userdata)
+{
+	struct compaction *compaction = userdata;
+	json_t *record = record_session(
+		&session->flow, session->grant, session->subject, session->since_usec);
+
+	return json_array_append_new(compaction->records, record) < 0 ? -ENOMEM : 0;
+}
+
+static void compact_ledger(struct agent *agent, struct ledger *ledger, bool durable)
+{
+	json_auto_t *records = json_array();
+	struct compaction compaction = { agent, records, durable };
+	struct ledger_damage damage;
+	int status;
+
+	if (!ledger || ledger_count(ledger) < COMPACT_RECORDS_MIN)
+		return;
+	status = ledger_read(ledger, keep_needed, &compaction, &damage);
+	if (status == 0)
+		status = durable ? json_array_append_new(
+					   records, record_clock(agent->latest_usec)) :
+				   sessions_foreach(agent->sessions, keep_session, &compaction);
+	if (status == 0 && 2 * json_array_size(records) <= ledger_count(ledger))
+		status = ledger_rewrite(ledger, records);
+	if (status < 0)
+		agent_log(LOG_WARNING, "can't write a ledger anew: %s", strerror(-status));
+}
+
+void restore_compact(struct agent *agent)
+{
+	const struct moment now = moment_now();
+
+	/* What the clock keeps from coming back must still be there when it has caught up. */
+	if (agent_clock_is_behind(agent, &now))
+		return;
+	compact_ledger(agent, agent->ledger, true);
+	compact_ledger(agent, agent->runtime, false);
+}

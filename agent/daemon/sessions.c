@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <search.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <syslog.h>
+
+#include "agent/common/times.h"
+#include "agent/daemon/record.h"
+#include "agent/daemon/sessions.h"
+
+#define SESSIONS_MAX 65536
+
+/* When a connection's handshake should be done: it is looked for after these, then given up. */
+static const uint64_t checks_usec[] = { 100000, 1 * USEC_PER_SEC, 5 * USEC_PER_SEC,
+	30 * USEC_PER_SEC, 90 * USEC_PER_SEC };
+
+/* No one tells when a flow has run out, or when a connection that only passes through has ended. */
+#define RECHECK_USEC ((FLOW_TIMEOUT_MS + 5000) * USEC_PER_MSEC)
+#define TIMER_ACCURACY_USEC (50 * USEC_PER_MSEC)
+
+struct sessions {
+	struct agent *agent;
+	void *tree; /* tsearch(3), by flow */
+	size_t n;
+	size_t n_translated;
+};
+
+static int compare_flows(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct flow)); /* a session begins with its flow, without padding */
+}
+
+_Static_assert(sizeof(struct flow) == 2 + 2 * ADDRESS_BYTES_MAX + 4, "flows compare by their bytes");
+
+static void session_free(void *item)
+{
+	struct session *session = item;
+
+	sd_event_source_disable_unref(session->timer);
+	free(session->grant);
+	free(session->subject);
+	free(session);
+}
+
+int sessions_new(struct agent *agent, struct sessions **ret)
+{
+	struct sessions *sessions = calloc(1, sizeof(*sessions));
+
+	if (!sessions)
+		return -ENOMEM;
+	sessions->agent = agent;
+	*ret = sessions;
+	return 0;
+}
+
+struct sessions *sessions_free(struct sessions *sessions)
+{
+	if (!sessions)
+		return NULL;
+	tdestroy(sessions->tree, session_free);
+	free(sessions);
+	return NULL;
+}
+
+static struct session *sessions_find(struct sessions *sessions, const struct flow *flow)
+{
+	void *found = tfind(flow, &sessions->tree, compare_flows);
+
+	return found ? *(struct session **)found : NULL;
+}
+
+static const char *l4proto_name(uint8_t l4proto)
+{
+	return l4proto == IPPROTO_TCP ? "TCP" : "UDP";
+}
+
+static void session_audit(struct sessions *sessions, const struct session *session,
+	enum audit_type type, const char *reason)
+{
+	char source[PREFIX_STRING_MAX], message[512];
+	const char *subject = session->subject ? session->subject : "someone";
+
+	address_format(session->flow.family, &session->flow.remote, source);
+	snprintf(message, sizeof(message), "%s's session from %s port %u to port %u/%s %s", subject,
+		source, session->flow.remote_port, session->flow.local_port,
+		l4proto_name(session->flow.l4proto),
+		type == AUDIT_SESSION_OPENED ? "opened" : "ended");
+	audit_write(sessions->agent->audit,
+		&(struct audit_record){
+			.type = type,
+			.message = message,
+			.grant = session->grant,
+			.subject = session->subject,
+			.source = source,
+			.port = session->flow.local_port,
+			.protocol = l4proto_name(session->flow.l4proto),
+			.reason = reason,
+			.details = json_pack("{s:i}", "sourcePort", session->flow.remote_port),
+		});
+}
+
+static void session_open(struct sessions *sessions, struct session *session)
+{
+	session->open = true;
+	session_audit(sessions, session, AUDIT_SESSION_OPENED, NULL);
+}
+
+/* Takes a session out; the kernel's sets forget it too. */
+static void session_end(struct sessions *sessions, struct session *session, const char *reason)
+{
+	if (session->open)
+		session_audit(sessions, session, AUDIT_SESSION_ENDED, reason);
+	(void)gate_forget_sessions(sessions->agent->gate, &session->flow, 1);
+	tdelete(session, &sessions->tree, compare_flows);
+	sessions->n--;
+	if (compare_flows(&session->flow, &session->translated) != 0)
+		sessions->n_translated--;
+	session_free(session);
+}
+
+/* Where the connection ends on this host; what passes through it has no socket here. */
+static int session_translate(struct sessions *sessions, struct session *session)
+{
+	struct agent *agent = sessions->agent;
+	struct flow translated;
+	int status;
+
+	if (!agent->destination_nat || !agent->tracking)
+		return 0;
+	status = tracking_find(agent->tracking, &session->flow, &translated);
+	if (status <= 0 || compare_flows(&translated, &session->translated) == 0)
+		return status;
+	if (compare_flows(&session->flow, &session->translated) == 0)
+		sessions->n_translated++;
+	session->translated = translated;
+	return 1;
+}
+
+/* 1: established. 0: not (any more). -EAGAIN: the handshake is on its way. */
+static int session_is_alive(struct sessions *sessions, struct session *session)
+{
+	struct agent *agent = sessions->agent;
+	int tracked = session_translate(sessions, session), state;
+
+	state = sockets_find(agent->sockets, &session->translated);
+	if (state == TCP_SYN_RECV)
+		return -EAGAIN;
+	if (state > 0)
+		return 1;
+	session->forwarded = tracked == 1;
+	return tracked == 1;
+}
+
+static int flow_is_kept(struct sessions *sessions, const struct flow *flow)
+{
+	_cleanup_(flow_list_done) struct flow_list list = {};
+	int status = gate_read_sessions(sessions->agent->gate, &list);
+
+	for (size_t i = 0; status == 0 && i < list.n; i++)
+		if (compare_flows(&list.flows[i], flow) == 0)
+			return 1;
+	return status;
+}
+
+static int on_session_timer(sd_event_source *source, uint64_t usec, void *userdata);
+
+static int session_set_timer(struct session *session, uint64_t usec)
+{
+	struct agent *agent = session->sessions->agent;
+	int status;
+
+	if (session->timer) {
+		status = sd_event_source_set_time_relative(session->timer, usec);
+		return status < 0 ? status :
+				    sd_event_source_set_enabled(session->timer, SD_EVENT_ONESHOT);
+	}
+	return sd_event_add_time_relative(agent->event, &session->timer, CLOCK_BOOTTIME, usec,
+		TIMER_ACCURACY_USEC, on_session_timer, session);
+}
+
+static void session_check(struct sessions *sessions, struct session *session)
+{
+	int alive = session->flow.l4proto == IPPROTO_UDP ? flow_is_kept(sessions, &session->flow) :
+							   session_is_alive(sessions, session);
+
+	if (alive == 1 && !session->open)
+		session_open(sessions, session);
+	if (alive == 1 && (session->forwarded || session->flow.l4proto == IPPROTO_UDP)) {
+		(void)session_set_timer(session, RECHECK_USEC);
+		return;
+	}
+	if (alive == 1)
+		return; /* its socket's end will be told */
+	if (session->open || session->n_checks >= N_ELEMENTS(checks_usec))
+		session_end(sessions, session, NULL);
+	else
+		(void)session_set_timer(session, checks_usec[session->n_checks++]);
+}
+
+static int on_session_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct session *session = userdata;
+
+	(void)source, (void)usec;
+	session_check(session->sessions, session);
+	return 0;
+}
+
+static int sessions_add(struct sessions *sessions, const struct flow *flow, const char *grant,
+	const char *subject, uint64_t since_usec, struct session **ret)
+{
+	struct session *session;
+
+	if (sessions->n >= SESSIONS_MAX)
+		return -ENOSPC;
+	session = calloc(1, sizeof(*session));
+	if (!session)
+		return -ENOMEM;
+	session->flow = *flow;
+	session->translated = *flow;
+	session->since_usec = since_usec;
+	session->sessions = sessions;
+	session->grant = grant ? strdup(grant) : NULL;
+	session->subject = subject ? strdup(subject) : NULL;
+	if (!tsearch(session, &sessions->tree, compare_flows)) {
+		session_free(session);
+		return -ENOMEM;
+	}
+	sessions->n++;
+	*ret = session;
+	return 0;
+}
+
+/* The grant that let it in: the one of those that cover it which lasts longest. */
+static struct grant *flow_grant(struct sessions *sessions, const struct flow *flow)
+{
+	const struct service service = { flow->family, flow->l4proto, flow->local_port };
+	const struct access *access =
+		access_map_find(sessions->agent->access, &service, &flow->remote);
+
+	return access ? registry_grant_by_tag(sessions->agent->registry, access->tag) : NULL;
+}
+
+static struct session *sessions_take_up(struct sessions *sessions, const struct flow *flow)
+{
+	struct grant *grant = flow_grant(sessions, flow);
+	struct session *session;
+	uint64_t now_usec = clock_realtime_usec();
+	const char *id = grant ? grant->document->id : NULL;
+	const char *subject = grant ? grant->document->subject : NULL;
+
+	if (sessions_add(sessions, flow, id, subject, now_usec, &session) < 0)
+		return NULL;
+	if (grant)
+		grant->n_connections++;
+	record_keep_runtime(sessions->agent, record_session(flow, id, subject, now_usec));
+	return session;
+}
+
+/* A first packet was let in. A repeated one is not news. */
+static void on_new(const struct flow *flow, void *userdata)
+{
+	struct sessions *sessions = userdata;
+	struct session *session;
+
+	if (sessions_find(sessions, flow))
+		return;
+	session = sessions_take_up(sessions, flow);
+	if (!session)
+		return;
+	if (flow->l4proto == IPPROTO_UDP) {
+		session_open(sessions, session);
+		(void)session_set_timer(session, RECHECK_USEC);
+	} else {
+		(void)session_set_timer(session, checks_usec[session->n_checks++]);
+	}
+}
+
+struct search {
+	const struct flow *flow;
+	struct session *found;
+};
+
+static void match_translated(const void *node, VISIT visit, void *userdata)
+{
+	struct search *search = userdata;
+	struct session *session = *(struct session *const *)node;
+
+	if ((visit == postorder || visit == leaf) &&
+		compare_flows(&session->translated, search->flow) == 0)
+		search->found = session;
+}
+
+static void on_gone(const struct flow *flow, void *userdata)
+{
+	struct sessions *sessions = userdata;
+	struct search search = { flow, sessions_find(sessions, flow) };
+
+	if (!search.found && sessions->n_translated > 0)
+		twalk_r(sessions->tree, match_translated, &search);
+	if (!search.found)
+		return;
+	/* Over before it was looked for: it was there all the same. */
+	if (!search.found->open)
+		session_open(sessions, search.found);
+	session_end(sessions, search.found, NULL);
+}
+
+int sessions_restore(struct sessions *sessions, const json_t *record)
+{
+	struct session *session;
+	struct flow flow;
+	int status;
+
+	if (!record_read_session(record, &flow) || sessions_find(sessions, &flow))
+		return 0;
+	status = sessions_add(sessions, &flow, json_string_value(json_object_get(record, "grant")),
+		json_string_value(json_object_get(record, "subject")),
+		json_integer_value(json_object_get(record, "at")), &session);
+	if (status == 0)
+		session->open = true; /* recorded before */
+	return status;
+}
+
+int sessions_update(struct sessions *sessions)
+{
+	_cleanup_(flow_list_done) struct flow_list list = {};
+	int status = gate_read_sessions(sessions->agent->gate, &list);
+
+	if (status < 0)
+		return status;
+	for (size_t i = 0; i < list.n; i++) {
+		/* A flow that this host began has no grant, and is not told of. */
+		if (sessions_find(sessions, &list.flows[i]) ||
+			!flow_grant(sessions, &list.flows[i]))
+			continue;
+		on_new(&list.flows[i], sessions);
+	}
+	return 0;
+}
+
+struct collection {
+	struct session **items;
+	size_t n;
+};
+
+static void collect(const void *node, VISIT visit, void *userdata)
+{
+	struct collection *collection = userdata;
+
+	if (visit == postorder || visit == leaf)
+		collection->items[collection->n++] = *(struct session *const *)node;
+}
+
+static int sessions_collect(struct sessions *sessions, struct collection *ret)
+{
+	ret->n = 0;
+	ret->items = calloc(sessions->n + 1, sizeof(struct session *));
+	if (!ret->items)
+		return -ENOMEM;
+	twalk_r(sessions->tree, collect, ret);
+	return 0;
+}
+
+static int on_nflog(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct sessions *sessions = userdata;
+
+	(void)source, (void)fd, (void)events;
+	if (nflog_read(sessions->agent->nflog, on_new, sessions) == -ENOBUFS)
+		(void)sessions_update(sessions);
+	return 0;
+}
+
+/* News were lost: each session is looked for. */
+static void sessions_check_all(struct sessions *sessions)
+{
+	struct collection collection;
+
+	if (sessions_collect(sessions, &collection) < 0)
+		return;
+	for (size_t i = 0; i < collection.n; i++)
+		session_check(sessions, collection.items[i]);
+	free(collection.items);
+}
+
+static int on_sockets(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct sessions *sessions = userdata;
+
+	(void)source, (void)fd, (void)events;
+	if (sockets_watch_read(sessions->agent->sockets, on_gone, sessions) == -ENOBUFS)
+		sessions_check_all(sessions);
+	return 0;
+}
+
+int sessions_watch(struct sessions *sessions)
+{
+	struct agent *agent = sessions->agent;
+	int status;
+
+	status = sd_event_add_io(agent->event, &agent->sockets_source,
+		sockets_watch_fd(agent->sockets), EPOLLIN, on_sockets, sessions);
+	if (status < 0)
+		return status;
+	if (agent->nflog)
+		status = sd_event_add_io(agent->event, &agent->nflog_source,
+			nflog_fd(agent->nflog), EPOLLIN, on_nflog, sessions);
+	/* A beginning is read before an end that came at the same moment. */
+	if (status >= 0 && agent->nflog_source)
+		status = sd_event_source_set_priority(
+			agent->nflog_source, SD_EVENT_PRIORITY_IMPORTANT);
+	/* Those that a daemon before this one recorded may have ended meanwhile. */
+	sessions_check_all(sessions);
+	return status < 0 ? status : 0;
+}
+
+static void session_kill(struct sessions *sessions, struct session *session)
+{
+	struct agent *agent = sessions->agent;
+	int status;
+
+	(void)session_translate(sessions, session);
+	status = sockets_destroy(agent->sockets, &session->translated);
+	if (status < 0 && status != -ENOENT)
+		agent_log(LOG_ERR, "can't end a session: %s", strerror(-status));
+	if (agent->destination_nat && agent->tracking)
+		(void)tracking_forget(agent->tracking, &session->flow);
+	session_end(sessions, session, "killed");
+}
+
+size_t sessions_kill(
+	struct sessions *sessions, const char *grant, const struct policies *only_on_expiry)
+{
+	struct collection collection;
+	size_t n = 0;
+
+	if (sessions_collect(sessions, &collection) < 0)
+		return 0;
+	for (size_t i = 0; i < collection.n; i++) {
+		struct session *session = collection.items[i];
+		unsigned protocol =
+			session->flow.l4proto == IPPROTO_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
+
+		if (!session->grant || strcmp(session->grant, grant) != 0)
+			continue;
+		if (only_on_expiry && !policies_kill_on_expiry(only_on_expiry,
+					      session->flow.local_port, protocol))
+			continue;
+		session_kill(sessions, session);
+		n++;
+	}
+	free(collection.items);
+	return n;
+}
+
+int sessions_foreach(struct sessions *sessions,
+	int (*callback)(const struct session *session, void *userdata), void *userdata)
+{
+	struct collection collection;
+	int status;
+
+	status = sessions_collect(sessions, &collection);
+	if (status < 0)
+		return status;
+	for (size_t i = 0; i < collection.n && status >= 0; i++)
+		if (collection.items[i]->open)
+			status = callback(collection.items[i], userdata);
+	free(collection.items);
+	return status < 0 ? status : 0;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/*
+ * Sessions: the connections that grants let in, each with its grant, so that the audit log can name the person and a
+ * revocation can end just these. The kernel tells of a connection's first packet (nflog) and of its socket's
+ * end (sockets); its sets remember those that nobody was there to hear of.
+ */
+
+#include "agent/daemon/agent.h"
+
+struct session {
+	struct flow flow; /* as the sender made it */
+	struct flow translated; /* the socket's, where destination NAT brought it to another port or address */
+	char *grant; /* NULL: no longer known */
+	char *subject;
+	uint64_t since_usec; /* wall clock */
+	bool open; /* the handshake is done */
+	bool forwarded; /* no socket here: a container's */
+	unsigned n_checks;
+	struct sessions *sessions;
+	sd_event_source *timer;
+};
+
+int sessions_new(struct agent *agent, struct sessions **ret);
+struct sessions *sessions_free(struct sessions *sessions);
+
+/* Takes up a session that a daemon before this one had recorded, where it still lives. */
+int sessions_restore(struct sessions *sessions, const json_t *record);
+
+/*
+ * Reads the kernel's sets and takes up what is not known yet, by the access map as it is: to be called
+ * before grants are taken out of the map. Returns 0 or -errno.
+ */
+int sessions_update(struct sessions *sessions);
+
+/* Starts to listen. */
+int sessions_watch(struct sessions *sessions);
+
+/* Ends the sessions of a grant; with policies, only those at ports that say on_expiry = kill. Returns how many. */
+size_t sessions_kill(
+	struct sessions *sessions, const char *grant, const struct policies *only_on_expiry);
+
+/* Calls back for each open session. A negative return ends it and is returned. */
+int sessions_foreach(struct sessions *sessions,
+	int (*callback)(const struct session *session, void *userdata), void *userdata);
