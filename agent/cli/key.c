@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+/* Signing keys: key new, key public. */
+
+#include <errno.h>
+#include <jose/jwk.h>
+#include <string.h>
+
+#include "agent/cli/input.h"
+#include "agent/cli/output.h"
+#include "agent/common/text.h"
+#include "agent/common/trust.h"
+
+static int run_key_new(const struct cli *cli, const struct arguments *arguments)
+{
+	const char *kid = arguments_get(arguments, "kid");
+	const char *alg = arguments_get(arguments, "alg");
+	json_auto_t *jwk = NULL;
+	int r;
+
+	alg = alg ? alg : "ES256";
+	if (!algorithm_is_supported(alg))
+		return output_usage(cli, "--alg %s is not one of ES256, ES384, PS256, RS256", alg);
+	if (!kid[0] || !text_is_printable(kid))
+		return output_usage(cli, "--kid is empty or has control characters");
+
+	jwk = json_pack("{s:s, s:s}", "kid", kid, "alg", alg);
+	if (!jwk)
+		return output_failure(-ENOMEM);
+	if (!jose_jwk_gen(NULL, jwk)) {
+		output_error("can't make a key for %s", alg);
+		return EXIT_REFUSED;
+	}
+	r = output_json_line(jwk);
+	output_error("keep this key secret: whoever has it can open ports. "
+		     "\"jitgate key public FILE\" makes the trust file from it");
+	return r;
+}
+
+/* A JWK Set is taken apart. */
+static int add_public(json_t *keys, json_t *jwk)
+{
+	json_auto_t *public_jwk = NULL;
+	json_t *inner = json_object_get(jwk, "keys");
+	json_t *key;
+	size_t i;
+	int r;
+
+	if (json_is_array(inner)) {
+		json_array_foreach (inner, i, key) {
+			r = add_public(keys, key);
+			if (r < 0)
+				return r;
+		}
+		return 0;
+	}
+	public_jwk = json_deep_copy(jwk);
+	if (!public_jwk)
+		return -ENOMEM;
+	if (!json_is_object(public_jwk) || json_object_get(public_jwk, "keys") ||
+		!jose_jwk_pub(NULL, public_jwk))
+		return -EINVAL;
+	return json_array_append(keys, public_jwk) < 0 ? -ENOMEM : 0;
+}
+
+static int add_file(const char *path, json_t *keys)
+{
+	json_auto_t *jwk = NULL;
+	int r;
+
+	r = input_read_object(path, &jwk);
+	if (r != EXIT_DONE)
+		return r;
+	r = add_public(keys, jwk);
+	if (r == -ENOMEM)
+		return output_failure(r);
+	if (r < 0) {
+		output_error("%s: not a key with a public half (a JWK or a JWK Set)",
+			input_name(path));
+		return EXIT_REFUSED;
+	}
+	return EXIT_DONE;
+}
+
+/* The agent must be able to read what is printed. */
+static int check_trust(const json_t *set)
+{
+	_cleanup_(trust_freep) struct trust *trust = NULL;
+	_cleanup_(freep) char *text = json_dumps(set, JSON_COMPACT);
+	_cleanup_(freep) char *error = NULL;
+	int r;
+
+	if (!text)
+		return output_failure(-ENOMEM);
+	r = trust_parse(text, strlen(text), "the keys", &trust, &error);
+	if (r == 0)
+		return EXIT_DONE;
+	if (!error)
+		return output_failure(r);
+	output_error("no agent would trust them: %s", error);
+	return EXIT_REFUSED;
+}
+
+static int run_key_public(const struct cli *cli, const struct arguments *arguments)
+{
+	json_auto_t *set = json_pack("{s:[]}", "keys");
+	json_t *keys = json_object_get(set, "keys");
+	int r = EXIT_DONE;
+
+	(void)cli;
+	if (!set)
+		return output_failure(-ENOMEM);
+	if (arguments->n_operands == 0)
+		r = add_file("-", keys);
+	for (size_t i = 0; i < arguments->n_operands && r == EXIT_DONE; i++)
+		r = add_file(arguments_operand(arguments, i), keys);
+	if (r == EXIT_DONE)
+		r = check_trust(set);
+	return r == EXIT_DONE ? output_json(set) : r;
+}
+
+static const struct option_spec key_new_options[] = {
+	{ "kid", "NAME", "the key's name, as documents will give it", true, false },
+	{ "alg", "ALG", "ES256 (which is taken), ES384, PS256 or RS256", false, false },
+	{ 0 },
+};
+
+const struct command command_key_new = {
+	.name = "key new",
+	.options = key_new_options,
+	.summary = "make a key that signs documents",
+	.text = "Prints a new private key (JWK, RFC 7517). Keep it where only who may "
+		"sign can read it; agents get its public half (jitgate key public).",
+	.example = "(umask 077; jitgate key new --kid ops-2026 > ops.jwk)",
+	.run = run_key_new,
+};
+
+const struct command command_key_public = {
+	.name = "key public",
+	.operands = "[FILE|-]...",
+	.n_operands_max = TRUST_KEYS_MAX,
+	.summary = "make a trust file of the public halves of keys",
+	.text = "Prints a JWK Set with the public halves of the keys in the files, "
+		"which may hold private keys, public keys or sets of them: a trust file "
+		"for agents.",
+	.example = "jitgate key public ops.jwk backup.jwk > trust.jwks",
+	.run = run_key_public,
+};
