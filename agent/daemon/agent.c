@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +20,9 @@
 
 /* A wall clock that moved by less than this against CLOCK_BOOTTIME was slewed or rounded, not set. */
 #define STEP_USEC_MIN ((int64_t)USEC_PER_SEC / 2)
+
+#define PREDECESSOR_TRIES 100
+#define PREDECESSOR_WAIT_MS 20
 
 void agent_log(int priority, const char *format, ...)
 {
@@ -71,7 +75,7 @@ static void make_directories(const struct config *config)
 	(void)make_directory(config->log_directory, 0750);
 }
 
-static void audit_installed(struct agent *agent, enum gate_install found)
+static void audit_installed(struct agent *agent)
 {
 	static const char *const messages[] = {
 		[GATE_WAS_ABSENT] = "The gate was installed",
@@ -82,7 +86,7 @@ static void audit_installed(struct agent *agent, enum gate_install found)
 	audit_write(agent->audit,
 		&(struct audit_record){
 			.type = AUDIT_GATE_INSTALLED,
-			.message = messages[found],
+			.message = messages[agent->gate_found],
 			.details = json_pack("{s:s, s:b, s:b}", "mode",
 				agent->config->mode == MODE_AUDIT ? "audit" : "enforce", "owned",
 				agent->gate_owned, "destinationNat", agent->destination_nat),
@@ -119,7 +123,7 @@ static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
 	(void)source, (void)usec;
 	agent->catch_up_source = sd_event_source_disable_unref(agent->catch_up_source);
 	if (restore_all(agent) == 0)
-		(void)gatekeeper_install(agent, NULL);
+		(void)gatekeeper_install(agent);
 	return watch_catching_up(agent);
 }
 
@@ -156,6 +160,22 @@ static int on_clock(sd_event_source *source, int fd, uint32_t events, void *user
 	return watch_catching_up(agent);
 }
 
+/*
+ * A daemon that was killed a moment ago may still hold its ledgers' locks and its table, until the kernel has
+ * cleared it away. Calls again while the answer is busy, for PREDECESSOR_TRIES times.
+ */
+static int after_predecessor(
+	struct agent *agent, int (*call)(struct agent *agent), int busy)
+{
+	int status = call(agent);
+
+	for (int i = 0; i < PREDECESSOR_TRIES && status == busy; i++) {
+		(void)poll(NULL, 0, PREDECESSOR_WAIT_MS);
+		status = call(agent);
+	}
+	return status;
+}
+
 /* The kernel's part: shut first, before anything is read that takes time. */
 static int open_kernel(struct agent *agent)
 {
@@ -169,7 +189,11 @@ static int open_kernel(struct agent *agent)
 	if (status == 0)
 		status = gatekeeper_watch(agent);
 	if (status == 0)
-		status = gatekeeper_begin(agent);
+		status = after_predecessor(agent, gatekeeper_begin, -EPERM);
+	if (status == -EPERM)
+		agent_log(LOG_ERR,
+			"can't install the gate: CAP_NET_ADMIN is missing, or another program owns "
+			"table inet jitgate in this network namespace");
 	if (status < 0)
 		return status;
 	status = nflog_open(GATE_LOG_GROUP, GATE_LOG_BYTES, &agent->nflog);
@@ -209,7 +233,6 @@ static int open_audit(struct agent *agent)
 
 static int restore(struct agent *agent)
 {
-	enum gate_install found;
 	int status;
 
 	status = restore_all(agent);
@@ -217,10 +240,10 @@ static int restore(struct agent *agent)
 	if (status == 0)
 		status = restore_count_connections(agent);
 	if (status == 0)
-		status = gatekeeper_install(agent, &found);
+		status = gatekeeper_install(agent);
 	if (status < 0)
 		return status;
-	audit_installed(agent, found);
+	audit_installed(agent);
 	status = restore_finish(agent);
 	if (status == 0)
 		status = sessions_watch(agent->sessions);
@@ -241,7 +264,9 @@ static int agent_start(struct agent *agent)
 	agent->started_usec = clock_realtime_usec();
 	agent->wall_ahead_usec = (int64_t)(agent->started_usec - clock_boottime_usec());
 	make_directories(agent->config);
-	status = restore_open(agent);
+	status = after_predecessor(agent, restore_open, -EWOULDBLOCK);
+	if (status == -EWOULDBLOCK)
+		agent_log(LOG_ERR, "another jitgated uses %s", agent->config->state_directory);
 	if (status == 0)
 		status = make_tables(agent);
 	if (status == 0)
@@ -405,7 +430,7 @@ static int reload_swap(struct agent *agent, struct config **config, struct trust
 		return status;
 	agent->config = *config;
 	agent->policies = policies;
-	status = gatekeeper_install(agent, NULL);
+	status = gatekeeper_install(agent);
 	if (status < 0) {
 		agent->config = old_config;
 		agent->policies = old_policies;

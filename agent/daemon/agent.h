@@ -54,6 +54,7 @@ struct agent {
 	struct nflog *nflog;
 	struct sockets *sockets;
 	struct tracking *tracking;
+	enum gate_install gate_found; /* at start */
 	bool gate_owned;
 	bool destination_nat;
 

@@ -117,12 +117,7 @@ static int find_destination_nat(struct agent *agent)
 
 static int report_failure(int status, const char *what)
 {
-	if (status == -EPERM)
-		agent_log(LOG_ERR,
-			"can't install the gate (%s): CAP_NET_ADMIN is missing, or another jitgated "
-			"owns table inet jitgate in this network namespace",
-			what);
-	else if (status < 0)
+	if (status < 0)
 		agent_log(LOG_ERR, "can't install the gate (%s): %s", what, strerror(-status));
 	return status;
 }
@@ -130,7 +125,6 @@ static int report_failure(int status, const char *what)
 int gatekeeper_begin(struct agent *agent)
 {
 	_cleanup_(wanted_done) struct wanted wanted = {};
-	enum gate_install found;
 	const char *what = "managed ports";
 	int status;
 
@@ -145,11 +139,11 @@ int gatekeeper_begin(struct agent *agent)
 	port_ranges_merge(&wanted.udp);
 	wanted_point(&wanted);
 	status = gate_install(
-		agent->gate, &wanted.ruleset, NULL, &found, &agent->gate_owned, &what);
-	return report_failure(status, what);
+		agent->gate, &wanted.ruleset, NULL, &agent->gate_found, &agent->gate_owned, &what);
+	return status == -EPERM ? status : report_failure(status, what);
 }
 
-int gatekeeper_install(struct agent *agent, enum gate_install *ret_found)
+int gatekeeper_install(struct agent *agent)
 {
 	_cleanup_(wanted_done) struct wanted wanted = {};
 	_cleanup_(element_list_done) struct element_list grants = {};
@@ -167,8 +161,6 @@ int gatekeeper_install(struct agent *agent, enum gate_install *ret_found)
 			&agent->gate_owned, &what);
 	if (status < 0)
 		return report_failure(status, what);
-	if (ret_found)
-		*ret_found = found;
 	return sockets_watch(agent->sockets, wanted.tcp.ranges, wanted.tcp.n);
 }
 
@@ -201,7 +193,7 @@ int gatekeeper_apply(struct agent *agent, const struct access_delta *delta)
 		agent->gate, removed, delta->n_removed, added, delta->n_added, &what);
 	/* An element may have run out a moment before, or someone may have changed the table. */
 	if (status < 0 && status != -ENOMEM)
-		status = gatekeeper_install(agent, NULL);
+		status = gatekeeper_install(agent);
 	return status;
 }
 
@@ -227,7 +219,7 @@ static void repair(struct agent *agent, const struct watch_report *report)
 {
 	uint64_t from_usec = clock_boottime_usec();
 
-	if (gatekeeper_install(agent, NULL) == 0)
+	if (gatekeeper_install(agent) == 0)
 		audit_repair(agent, report, clock_boottime_usec() - from_usec);
 }
 
@@ -238,7 +230,7 @@ static void follow_destination_nat(struct agent *agent)
 
 	if (find_destination_nat(agent) < 0 || agent->destination_nat == before)
 		return;
-	if (gatekeeper_install(agent, NULL) < 0)
+	if (gatekeeper_install(agent) < 0)
 		return;
 	snprintf(message, sizeof(message), "Destination NAT has %s: the gate follows",
 		agent->destination_nat ? "come" : "gone");

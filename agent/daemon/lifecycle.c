@@ -304,7 +304,7 @@ int lifecycle_recompute(struct agent *agent)
 		status = recompute_grant(agent, grants.items[i], &grants.now);
 	free(grants.items);
 	/* The kernel's own timeouts stood still while the machine slept: all are compared. */
-	return status < 0 ? status : gatekeeper_install(agent, NULL);
+	return status < 0 ? status : gatekeeper_install(agent);
 }
 
 /* Local root's grants need managed ports only: an element for a port that is not managed opens nothing. */

@@ -37,17 +37,26 @@ json_t *record_clock(uint64_t usec)
 	return json_pack("{s:I}", "clock", (json_int_t)usec);
 }
 
-json_t *record_session(
-	const struct flow *flow, const char *grant, const char *subject, uint64_t at_usec)
+static json_t *flow_to_json(const struct flow *flow)
 {
 	char remote[INET6_ADDRSTRLEN], local[INET6_ADDRSTRLEN];
 
 	inet_ntop(flow->family, flow->remote.bytes, remote, sizeof(remote));
 	inet_ntop(flow->family, flow->local.bytes, local, sizeof(local));
-	return json_pack("{s:{s:i, s:s, s:i, s:s, s:i}, s:s*, s:s*, s:I}", "session", "l4proto",
-		flow->l4proto, "remote", remote, "remotePort", flow->remote_port, "local", local,
-		"localPort", flow->local_port, "grant", grant, "subject", subject, "at",
-		(json_int_t)at_usec);
+	return json_pack("{s:i, s:s, s:i, s:s, s:i}", "l4proto", flow->l4proto, "remote", remote,
+		"remotePort", flow->remote_port, "local", local, "localPort", flow->local_port);
+}
+
+json_t *record_session(
+	const struct flow *flow, const char *grant, const char *subject, uint64_t at_usec)
+{
+	return json_pack("{s:o, s:s*, s:s*, s:I}", "session", flow_to_json(flow), "grant", grant,
+		"subject", subject, "at", (json_int_t)at_usec);
+}
+
+json_t *record_session_ended(const struct flow *flow)
+{
+	return json_pack("{s:o}", "ended", flow_to_json(flow));
 }
 
 static bool read_address(const char *text, uint8_t *ret_family, struct address *ret)
@@ -57,13 +66,13 @@ static bool read_address(const char *text, uint8_t *ret_family, struct address *
 	return inet_pton(*ret_family, text, ret->bytes) == 1;
 }
 
-bool record_read_session(const json_t *record, struct flow *ret)
+bool record_read_flow(const json_t *record, const char *key, struct flow *ret)
 {
 	int l4proto, remote_port, local_port;
 	const char *remote, *local;
 	uint8_t local_family;
 
-	if (json_unpack(json_object_get(record, "session"), "{s:i, s:s, s:i, s:s, s:i}", "l4proto",
+	if (json_unpack(json_object_get(record, key), "{s:i, s:s, s:i, s:s, s:i}", "l4proto",
 		    &l4proto, "remote", &remote, "remotePort", &remote_port, "local", &local,
 		    "localPort", &local_port) < 0)
 		return false;

@@ -9,6 +9,7 @@
  *   {"revoked": id, "reason": text, "at": µs}                       by local root
  *   {"clock": µs}                                                   the wall clock has been there
  *   {"session": {…}, "grant": id, "subject": text, "at": µs}        was let in (runtime ledger only)
+ *   {"ended": {…}}                                                  that session is over (as above)
  *
  * "at" is wall-clock time, "deadline" CLOCK_BOOTTIME of that boot. Neither can make a grant last longer than its
  * document says.
@@ -28,8 +29,10 @@ json_t *record_clock(uint64_t usec);
 json_t *record_session(
 	const struct flow *flow, const char *grant, const char *subject, uint64_t at_usec);
 
-/* The flow of a session record; false where it is none. */
-bool record_read_session(const json_t *record, struct flow *ret);
+json_t *record_session_ended(const struct flow *flow);
+
+/* The flow of a record under "session" or "ended"; false where it has none. */
+bool record_read_flow(const json_t *record, const char *key, struct flow *ret);
 
 /* True, and the deadline, where the record is of this boot. */
 bool record_read_deadline(const struct agent *agent, const json_t *record, uint64_t *ret_usec);

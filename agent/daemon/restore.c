@@ -295,10 +295,8 @@ static int open_ledger(const char *directory, struct ledger **ledger)
 		return -ENOMEM;
 	}
 	status = ledger_open(path, ledger);
-	if (status == -EWOULDBLOCK) {
-		agent_log(LOG_ERR, "another jitgated has %s open", path);
+	if (status == -EWOULDBLOCK)
 		return status;
-	}
 	if (status < 0)
 		agent_log(LOG_ERR, "can't open %s: %s; what comes now will not survive", path,
 			strerror(-status));

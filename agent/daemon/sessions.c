@@ -108,17 +108,23 @@ static void session_open(struct sessions *sessions, struct session *session)
 	session_audit(sessions, session, AUDIT_SESSION_OPENED, NULL);
 }
 
+static void session_drop(struct sessions *sessions, struct session *session)
+{
+	tdelete(session, &sessions->tree, compare_flows);
+	sessions->n--;
+	if (compare_flows(&session->flow, &session->translated) != 0)
+		sessions->n_translated--;
+	session_free(session);
+}
+
 /* Takes a session out; the kernel's sets forget it too. */
 static void session_end(struct sessions *sessions, struct session *session, const char *reason)
 {
 	if (session->open)
 		session_audit(sessions, session, AUDIT_SESSION_ENDED, reason);
 	(void)gate_forget_sessions(sessions->agent->gate, &session->flow, 1);
-	tdelete(session, &sessions->tree, compare_flows);
-	sessions->n--;
-	if (compare_flows(&session->flow, &session->translated) != 0)
-		sessions->n_translated--;
-	session_free(session);
+	record_keep_runtime(sessions->agent, record_session_ended(&session->flow));
+	session_drop(sessions, session);
 }
 
 /* Where the connection ends on this host; what passes through it has no socket here. */
@@ -315,7 +321,13 @@ int sessions_restore(struct sessions *sessions, const json_t *record)
 	struct flow flow;
 	int status;
 
-	if (!record_read_session(record, &flow) || sessions_find(sessions, &flow))
+	if (record_read_flow(record, "ended", &flow)) {
+		session = sessions_find(sessions, &flow);
+		if (session)
+			session_drop(sessions, session);
+		return 0;
+	}
+	if (!record_read_flow(record, "session", &flow) || sessions_find(sessions, &flow))
 		return 0;
 	status = sessions_add(sessions, &flow, json_string_value(json_object_get(record, "grant")),
 		json_string_value(json_object_get(record, "subject")),

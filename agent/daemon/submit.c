@@ -155,7 +155,7 @@ static int admit_policy(struct agent *agent, struct document **document, const c
 		status = registry_get(agent->registry, (*document)->id, &entry);
 	}
 	if (status == 0)
-		status = gatekeeper_install(agent, NULL);
+		status = gatekeeper_install(agent);
 	if (status < 0) {
 		policies_done(&agent->policies);
 		agent->policies = old_policies;
