@@ -180,3 +180,17 @@ int client_ask(const struct cli *cli, const char *method, json_t *parameters, js
 	}
 	return client_call(cli, client, method, parameters, ret_reply);
 }
+
+int client_list(const struct cli *cli, const char *method, json_t *parameters, const char *name,
+	json_t **ret_reply, json_t **ret_list)
+{
+	int r;
+
+	r = client_ask(cli, method, parameters, ret_reply);
+	if (r != EXIT_DONE)
+		return r;
+	*ret_list = json_object_get(*ret_reply, name);
+	if (!json_is_array(*ret_list))
+		return client_explain(cli, method, -EBADMSG, NULL, NULL);
+	return EXIT_DONE;
+}

@@ -22,6 +22,10 @@ int client_call(const struct cli *cli, struct varlink_client *client, const char
 /* Both at once. */
 int client_ask(const struct cli *cli, const char *method, json_t *parameters, json_t **ret_reply);
 
+/* The same for a list: ret_list is the array of that name, borrowed from the reply. */
+int client_list(const struct cli *cli, const char *method, json_t *parameters, const char *name,
+	json_t **ret_reply, json_t **ret_list);
+
 /* Says why a call failed: error is what varlink_client_call() returned, name and parameters the
  * error reply's where that is VARLINK_ERROR. Returns the exit code. */
 int client_explain(const struct cli *cli, const char *method, int error, const char *name,

@@ -26,7 +26,7 @@ static void add_when(struct table *table, const struct cli *cli, const json_t *g
 	moment_describe_utc(member_text(grant, "notBefore", "?"), cli->now, from);
 	moment_describe_utc(member_text(grant, "expires", "?"), cli->now, until);
 	if (strcmp(state, "scheduled") == 0)
-		table_add(table, STYLE_PLAIN, "from %s until %s", from, until);
+		table_add(table, STYLE_PLAIN, "%s, begins %s", until, from);
 	else
 		table_add(table, STYLE_PLAIN, "%s", until);
 }
@@ -86,14 +86,14 @@ static int print_grants(const struct cli *cli, const json_t *grants)
 static int run_grants(const struct cli *cli, const struct arguments *arguments)
 {
 	json_auto_t *reply = NULL;
-	const json_t *grants;
+	json_t *grants;
 	bool all = arguments_have(arguments, "all");
 	int r;
 
-	r = client_ask(cli, "ListGrants", json_pack("{s:b}", "all", all), &reply);
+	r = client_list(
+		cli, "ListGrants", json_pack("{s:b}", "all", all), "grants", &reply, &grants);
 	if (r != EXIT_DONE)
 		return r;
-	grants = json_object_get(reply, "grants");
 	if (cli->json)
 		return output_json(grants);
 	if (json_array_size(grants) == 0) {

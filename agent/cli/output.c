@@ -130,6 +130,14 @@ json_int_t member_integer(const json_t *object, const char *name)
 	return json_integer_value(json_object_get(object, name));
 }
 
+/* From ten minutes on, nobody counts seconds. */
+static const char *distance_describe(int64_t seconds, char text[static TIME_STRING_MAX])
+{
+	if (seconds >= 600)
+		seconds = (seconds + 30) / 60 * 60;
+	return duration_describe(seconds, text);
+}
+
 const char *moment_describe(int64_t seconds, int64_t now, char text[static 2 * TIME_STRING_MAX])
 {
 	char moment[TIME_STRING_MAX], distance[TIME_STRING_MAX];
@@ -137,10 +145,10 @@ const char *moment_describe(int64_t seconds, int64_t now, char text[static 2 * T
 	time_format_local(seconds, now, moment);
 	if (seconds > now)
 		snprintf(text, 2 * TIME_STRING_MAX, "%s (in %s)", moment,
-			duration_describe(seconds - now, distance));
+			distance_describe(seconds - now, distance));
 	else
 		snprintf(text, 2 * TIME_STRING_MAX, "%s (%s ago)", moment,
-			duration_describe(now - seconds, distance));
+			distance_describe(now - seconds, distance));
 	return text;
 }
 

@@ -38,16 +38,14 @@ static int run_sessions(const struct cli *cli, const struct arguments *arguments
 		NULL };
 	_cleanup_(table_freep) struct table *table = NULL;
 	json_auto_t *reply = NULL;
-	const json_t *sessions;
-	json_t *session;
+	json_t *sessions, *session;
 	size_t i;
 	int r;
 
 	(void)arguments;
-	r = client_ask(cli, "ListSessions", NULL, &reply);
+	r = client_list(cli, "ListSessions", NULL, "sessions", &reply, &sessions);
 	if (r != EXIT_DONE)
 		return r;
-	sessions = json_object_get(reply, "sessions");
 	if (cli->json)
 		return output_json(sessions);
 	if (json_array_size(sessions) == 0) {
@@ -68,16 +66,14 @@ static int run_denied(const struct cli *cli, const struct arguments *arguments)
 	static const char *const headings[] = { "SOURCE", "PORT", "PACKETS", NULL };
 	_cleanup_(table_freep) struct table *table = NULL;
 	json_auto_t *reply = NULL;
-	const json_t *denied;
-	json_t *entry;
+	json_t *denied, *entry;
 	size_t i;
 	int r;
 
 	(void)arguments;
-	r = client_ask(cli, "ListDenied", NULL, &reply);
+	r = client_list(cli, "ListDenied", NULL, "denied", &reply, &denied);
 	if (r != EXIT_DONE)
 		return r;
-	denied = json_object_get(reply, "denied");
 	if (cli->json)
 		return output_json(denied);
 	if (json_array_size(denied) == 0) {

@@ -43,6 +43,27 @@ static int check_claims(const struct cli *cli, enum document_kind kind, const js
 	return r < 0 ? output_failure(r) : EXIT_DONE;
 }
 
+static int complain_key(const char *path)
+{
+	output_error("%s: not a private key with \"kid\" and \"alg\" (jitgate key new)",
+		input_name(path));
+	return EXIT_REFUSED;
+}
+
+static int print_document(
+	const struct cli *cli, enum document_kind kind, const char *id, const char *document)
+{
+	json_auto_t *object = NULL;
+
+	if (!cli->json) {
+		printf("%s\n", document);
+		return EXIT_DONE;
+	}
+	object = json_pack("{s:s, s:s, s:s}", "kind", document_kind_name(kind), "id", id,
+		"document", document);
+	return object ? output_json_line(object) : output_failure(-ENOMEM);
+}
+
 static int sign(const struct cli *cli, const struct arguments *arguments, enum document_kind kind,
 	json_t *claims, const json_t *jwk)
 {
@@ -50,6 +71,8 @@ static int sign(const struct cli *cli, const struct arguments *arguments, enum d
 	_cleanup_(freep) char *document = NULL, *error = NULL;
 	int r;
 
+	if (!member_text(jwk, "kid", NULL))
+		return complain_key(key);
 	r = claims_complete(claims, kind, arguments, member_text(jwk, "kid", ""), cli->now, &error);
 	if (r == -EINVAL && error)
 		return output_usage(cli, "%s", error);
@@ -60,26 +83,15 @@ static int sign(const struct cli *cli, const struct arguments *arguments, enum d
 		return r;
 
 	r = document_sign(kind, claims, jwk, &document);
-	if (r == -EINVAL) {
-		output_error("%s: not a private key with \"kid\" and \"alg\" (jitgate key new)",
-			key);
-		return EXIT_REFUSED;
-	}
+	if (r == -EINVAL)
+		return complain_key(key);
 	if (r < 0)
 		return output_failure(r);
 	if (strlen(document) > DOCUMENT_BYTES_MAX) {
 		output_error("the document is larger than an agent takes (16 KiB)");
 		return EXIT_REFUSED;
 	}
-	if (cli->json) {
-		json_auto_t *object = json_pack("{s:s, s:s, s:s}", "kind",
-			document_kind_name(kind), "id", member_text(claims, "jti", ""), "document",
-			document);
-
-		return object ? output_json_line(object) : output_failure(-ENOMEM);
-	}
-	printf("%s\n", document);
-	return EXIT_DONE;
+	return print_document(cli, kind, member_text(claims, "jti", ""), document);
 }
 
 static int run_sign(const struct cli *cli, const struct arguments *arguments)

@@ -13,8 +13,8 @@
 
 /*
  * Sets what the options of `jitgate sign` give, then what is missing and obvious: jti at random,
- * iat now, iss the key's name, exp of a grant. Returns 0; -EINVAL, with what is wrong with an option in
- * ret_error (allocated, owned by the caller); -ENOMEM.
+ * iat now, iss the key's name, exp of a grant. Returns 0; -EINVAL, with what is wrong with an
+ * option in ret_error (allocated, owned by the caller); -ENOMEM.
  */
 int claims_complete(json_t *claims, enum document_kind kind, const struct arguments *arguments,
 	const char *kid, int64_t now, char **ret_error);

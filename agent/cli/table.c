@@ -94,14 +94,36 @@ static size_t text_width(const char *text)
 	return n;
 }
 
-static void cell_print(
-	const struct cli *cli, enum style style, const char *text, size_t width, bool last)
+/* Padding is owed until something follows, so that no line ends in spaces. */
+static void cell_print(const struct cli *cli, enum style style, const char *text, size_t width,
+	size_t *n_owed)
 {
-	printf("%s%s%s", style_begin(cli, style), text, style_end(cli, style));
-	if (last)
-		putchar('\n');
-	else
-		printf("%*s", (int)(width - text_width(text) + COLUMN_GAP), "");
+	if (text[0]) {
+		printf("%*s%s%s%s", (int)*n_owed, "", style_begin(cli, style), text,
+			style_end(cli, style));
+		*n_owed = 0;
+	}
+	*n_owed += width - text_width(text) + COLUMN_GAP;
+}
+
+static void row_print(const struct table *table, const struct cli *cli, const struct cell *cells,
+	const size_t *widths)
+{
+	size_t n_owed = 0;
+
+	for (size_t i = 0; i < table->n_columns; i++)
+		cell_print(cli, cells[i].style, cells[i].text, widths[i], &n_owed);
+	putchar('\n');
+}
+
+static void headings_print(
+	const struct table *table, const struct cli *cli, const size_t *widths)
+{
+	size_t n_owed = 0;
+
+	for (size_t i = 0; i < table->n_columns; i++)
+		cell_print(cli, STYLE_HEADING, table->headings[i], widths[i], &n_owed);
+	putchar('\n');
 }
 
 int table_print(const struct table *table, const struct cli *cli)
@@ -124,14 +146,9 @@ int table_print(const struct table *table, const struct cli *cli)
 			*width = n;
 	}
 
-	for (size_t i = 0; headed && i < table->n_columns; i++)
-		cell_print(cli, STYLE_HEADING, table->headings[i], widths[i],
-			i + 1 == table->n_columns);
-	for (size_t i = 0; i < table->n_cells; i++) {
-		size_t column = i % table->n_columns;
-
-		cell_print(cli, table->cells[i].style, table->cells[i].text, widths[column],
-			column + 1 == table->n_columns);
-	}
+	if (headed)
+		headings_print(table, cli, widths);
+	for (size_t i = 0; i + table->n_columns <= table->n_cells; i += table->n_columns)
+		row_print(table, cli, &table->cells[i], widths);
 	return 0;
 }
