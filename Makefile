@@ -63,9 +63,12 @@ $(BUILD)/jitgated $(BUILD)/jitgate:
 	$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(jitgate_libs)
 
+# Tests of the command line's parts need these; the rest is in the library.
+$(filter $(BUILD)/tests/unit/cli_%,$(unit_tests)): $(filter-out %/main.o,$(cli))
+
 $(unit_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
 	$(call say,LD)
-	$(Q)$(LINK) -o $@ $^ $(jitgate_libs) -lcmocka
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(jitgate_libs) -lcmocka
 
 $(bench): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
 	$(call say,LD)
