@@ -380,7 +380,7 @@ size_t access_map_count(const struct access_map *map)
 int access_map_foreach(const struct access_map *map,
 	int (*callback)(const struct access *entry, void *userdata), void *userdata)
 {
-	struct access_cursor cursor = {.set = &map->entries};
+	struct access_cursor cursor = { .set = &map->entries };
 	const struct access *entry;
 	int r;
 

@@ -271,7 +271,7 @@ size_t access_set_expire(struct access_set *set, uint64_t now_usec, uint64_t *re
 
 struct access_cursor access_set_seek(const struct access_set *set, const struct access *key)
 {
-	struct access_cursor cursor = {.set = set};
+	struct access_cursor cursor = { .set = set };
 
 	if (set->n_chunks == 0)
 		return cursor;

@@ -221,7 +221,7 @@ int access_sweep(const struct access_covers *covers, const struct access *range,
 
 	sweep.range = range;
 	sweep.from = range->first;
-	sweep.levels[0] = (struct level){range->last, winner_around(covers, range)};
+	sweep.levels[0] = (struct level){ range->last, winner_around(covers, range) };
 	sweep.depth = 1;
 	sweep.callback = callback;
 	sweep.userdata = userdata;

@@ -66,7 +66,7 @@ static unsigned random_below(unsigned n)
 static struct access random_cover(void)
 {
 	struct access cover = {
-		.service = {AF_INET, IPPROTO_TCP, 22},
+		.service = { AF_INET, IPPROTO_TCP, 22 },
 		.deadline_usec = 1 + random_below(4),
 		.tag = random_below(3),
 	};
@@ -81,7 +81,7 @@ static struct access random_cover(void)
 
 static void snapshot_take(const struct access_set *set, struct snapshot *ret)
 {
-	struct access_cursor cursor = {.set = set};
+	struct access_cursor cursor = { .set = set };
 	const struct access *item;
 
 	ret->n_items = 0;

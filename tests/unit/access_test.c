@@ -31,11 +31,11 @@ static uint64_t random_below(uint64_t n)
 }
 
 static const struct service services[] = {
-	{AF_INET, IPPROTO_TCP, 22},
-	{AF_INET, IPPROTO_UDP, 22},
-	{AF_INET6, IPPROTO_TCP, 22},
-	{AF_INET, IPPROTO_TCP, 23},
-	{AF_INET6, IPPROTO_UDP, 65535},
+	{ AF_INET, IPPROTO_TCP, 22 },
+	{ AF_INET, IPPROTO_UDP, 22 },
+	{ AF_INET6, IPPROTO_TCP, 22 },
+	{ AF_INET, IPPROTO_TCP, 23 },
+	{ AF_INET6, IPPROTO_UDP, 65535 },
 };
 
 static struct access random_cover(const struct world *world)
@@ -216,8 +216,8 @@ static void world_expire(struct world *world)
 static void world_refuse(struct world *world)
 {
 	struct access_delta delta;
-	struct access add[] = {random_cover(world), random_cover(world)};
-	struct access remove[] = {random_cover(world), random_cover(world)};
+	struct access add[] = { random_cover(world), random_cover(world) };
+	struct access remove[] = { random_cover(world), random_cover(world) };
 	size_t n_existing = 0;
 
 	if (world->n_covers > 0) {
@@ -329,7 +329,7 @@ static void test_whole_space_and_its_last_addresses(void **state)
 	(void)state;
 	for (size_t i = 0; i < 2; i++) {
 		_cleanup_(access_map_freep) struct access_map *map = NULL;
-		struct service service = {i ? AF_INET6 : AF_INET, IPPROTO_TCP, 22};
+		struct service service = { i ? AF_INET6 : AF_INET, IPPROTO_TCP, 22 };
 		number max = family_max(service.family);
 		unsigned n_bits = family_bits(service.family);
 		struct access all = make_cover(service, 0, 0, 10, 1);
@@ -385,7 +385,7 @@ static void test_range_that_is_no_prefix_is_refused(void **state)
 {
 	_cleanup_(access_map_freep) struct access_map *map = NULL;
 	struct access good = make_cover(services[0], 0x0a000000, 24, 10, 1);
-	struct access bad[5] = {good, good, good, good, good};
+	struct access bad[6] = { good, good, good, good, good, good };
 	struct access_delta delta;
 
 	(void)state;
@@ -394,12 +394,44 @@ static void test_range_that_is_no_prefix_is_refused(void **state)
 	bad[2].last.bytes[2] = 0, bad[2].first.bytes[2] = 1; /* ends before it begins */
 	bad[3].last.bytes[4] = 0xff; /* more than an IPv4 address */
 	bad[4].service.family = AF_UNSPEC;
+	bad[5].first.bytes[15] = bad[5].last.bytes[15] = 1; /* so at both ends */
 	assert_int_equal(access_map_new(&map), 0);
 	for (size_t i = 0; i < N_ELEMENTS(bad); i++)
 		assert_int_equal(access_map_change(map, bad + i, 1, NULL, 0, &delta), -EINVAL);
 	assert_int_equal(access_map_change(map, NULL, 0, &good, 1, &delta), -ENOENT);
 	assert_int_equal(access_map_count(map), 0);
 	change_one(map, NULL, NULL, 0, 0);
+}
+
+static void test_one_end_after_another(void **state)
+{
+	_cleanup_(access_map_freep) struct access_map *map = NULL;
+	_cleanup_(freep) struct entries *found = malloc(sizeof(*found));
+
+	(void)state;
+	assert_non_null(found);
+	assert_int_equal(access_map_new(&map), 0);
+	/* Ten regions of a hundred addresses, none beside another, each with an end of its own. */
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < 1000; i++) {
+			struct access cover = make_cover(services[0], 0x0a000000 + 2 * i, 32,
+				1 + 10 * round + i / 100 * 7 % 10, 1);
+
+			change_one(map, &cover, NULL, 0, 1);
+		}
+		for (unsigned i = 1; i <= 10; i++) {
+			struct access last = { .service = services[0] };
+
+			assert_int_equal(access_map_expire(map, 10 * round + i), 100);
+			map_entries(map, found);
+			assert_int_equal(found->n_items, 1000 - 100 * i);
+			for (size_t j = 0; j < found->n_items; j++) {
+				assert_true(found->items[j].deadline_usec > 10 * round + i);
+				assert_true(entry_compare(&last, found->items + j) < 0);
+				last = found->items[j];
+			}
+		}
+	}
 }
 
 #define N_MANY 10000
@@ -458,6 +490,7 @@ int main(void)
 		cmocka_unit_test(test_renewal_moves_the_end_once),
 		cmocka_unit_test(test_neighbours_become_one_and_part_again),
 		cmocka_unit_test(test_range_that_is_no_prefix_is_refused),
+		cmocka_unit_test(test_one_end_after_another),
 		cmocka_unit_test(test_restart_with_ten_thousand_grants),
 	};
 	const char *seed = getenv("JITGATE_TEST_SEED");

@@ -108,8 +108,8 @@ static void test_garbage_costs_no_other_record(void **state)
 {
 	const struct fixture *fixture = *state;
 	_cleanup_(freep) char *bytes = calloc(1, 400 * 1024);
-	const char *const bad[] = {"garbage", "[1]", "\"text\"", "{\"n\":1,\"n\":2}",
-		"{\"n\":1} {}", "{\"n\":\xff}", " ", "\x01\x02"};
+	const char *const bad[] = { "garbage", "[1]", "\"text\"", "{\"n\":1,\"n\":2}",
+		"{\"n\":1} {}", "{\"n\":\xff}", " ", "\x01\x02" };
 	struct ledger_damage damage;
 	struct ledger *ledger;
 	size_t n_bytes = 0, n_long = 150 * 1024;
@@ -137,6 +137,16 @@ static void test_garbage_costs_no_other_record(void **state)
 	assert_int_equal(read_all(ledger).bad_lines, N_ELEMENTS(bad) + 2);
 	assert_int_equal(numbers.n_items, 10);
 	ledger_free(ledger);
+
+	/* Of two at the end, the last is torn. */
+	file_write_text(fixture->path, "{\"n\":0}\ngarbage\n\n{\"n\"");
+	ledger = open_ledger(fixture->path);
+	damage = read_all(ledger);
+	assert_int_equal(damage.bad_lines, 1);
+	assert_int_equal(damage.torn_bytes, 4);
+	assert_int_equal(ledger_count(ledger), 2);
+	ledger_free(ledger);
+	assert_file_text(fixture->path, "{\"n\":0}\ngarbage\n");
 
 	/* The same at the end is torn. */
 	for (size_t i = 0; i < 2; i++) {
@@ -167,8 +177,36 @@ static void test_record_bound(void **state)
 	for (json_int_t i = 1; i < 4; i++)
 		assert_int_equal(append(ledger, i, n_fitting - (size_t)i), 0);
 	assert_int_equal(ledger_append(ledger, nul), 0);
+	for (json_int_t i = 5; i < 40; i++)
+		assert_int_equal(append(ledger, i, (size_t)(i * 34567) % n_fitting), 0);
 	ledger_free(ledger);
-	assert_records(fixture->path, 0, 5);
+	assert_records(fixture->path, 0, 40);
+}
+
+static off_t file_size(const char *path)
+{
+	struct stat status;
+
+	assert_int_equal(stat(path, &status), 0);
+	return status.st_size;
+}
+
+static void test_room_is_made_ahead_and_used(void **state)
+{
+	const struct fixture *fixture = *state;
+	struct ledger *ledger;
+	off_t n_bytes = 0;
+	size_t n_grown = 0;
+
+	for (json_int_t i = 0; i < 200; i++) {
+		ledger = open_ledger(fixture->path);
+		assert_int_equal(append(ledger, i, 900), 0);
+		ledger_free(ledger);
+		n_grown += file_size(fixture->path) != n_bytes;
+		n_bytes = file_size(fixture->path);
+	}
+	assert_int_equal(n_grown, 3);
+	assert_records(fixture->path, 0, 200);
 }
 
 static int stop_at_two(json_t *record, void *userdata)
@@ -262,6 +300,7 @@ int main(void)
 		TEST(test_torn_tail_is_cut_off_when_read),
 		TEST(test_garbage_costs_no_other_record),
 		TEST(test_record_bound),
+		TEST(test_room_is_made_ahead_and_used),
 		TEST(test_reader_may_stop_and_append_goes_behind_all),
 		TEST(test_second_daemon_is_refused),
 		TEST(test_only_a_file_is_a_ledger),
