@@ -31,19 +31,26 @@ static void add_when(struct table *table, const struct cli *cli, const json_t *g
 		table_add(table, STYLE_PLAIN, "%s", until);
 }
 
+/* A signed grant whose document could not be written to disk; local ones never are. */
+static bool grant_is_volatile(const json_t *grant)
+{
+	return strcmp(member_text(grant, "origin", ""), "signed") == 0 &&
+		json_is_false(json_object_get(grant, "durable"));
+}
+
 /* A row for each port; what is the grant's stands in the first. */
 static int add_grant_port(struct table *table, const struct cli *cli, const json_t *grant,
 	const json_t *port, bool first)
 {
 	const char *state = first ? member_text(grant, "state", "?") : "";
-	bool durable = !first || json_is_true(json_object_get(grant, "durable"));
 	_cleanup_(freep) char *sources = list_describe(
 		json_object_get(port, "allowedSourceAddressPrefixes"), PREFIXES_SHOWN);
 
 	if (!sources)
 		return -ENOMEM;
 	table_add(table, STYLE_PLAIN, "%s", first ? member_text(grant, "id", "?") : "");
-	table_add(table, state_style(state), "%s%s", state, durable ? "" : ", not on disk");
+	table_add(table, state_style(state), "%s%s", state,
+		first && grant_is_volatile(grant) ? ", not on disk" : "");
 	table_add(table, STYLE_PLAIN, "%" JSON_INTEGER_FORMAT "/%s", member_integer(port, "number"),
 		member_text(port, "protocol", "?"));
 	table_add(table, STYLE_PLAIN, "%s", sources);
@@ -201,9 +208,6 @@ static int run_grant(const struct cli *cli, const struct arguments *arguments)
 	output_line(cli, STYLE_GOOD, "granted until %s: %s",
 		moment_describe_utc(member_text(reply, "expires", "?"), cli->now, until),
 		member_text(reply, "id", "?"));
-	if (!json_is_true(json_object_get(reply, "durable")))
-		output_line(cli, STYLE_WARNING,
-			"It could not be written down: it ends when the agent is restarted.");
 	return EXIT_DONE;
 }
 

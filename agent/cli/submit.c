@@ -48,7 +48,7 @@ static int tell_admission(const struct submission *submission, const json_t *rep
 		member_text(reply, "id", "?"), member_text(reply, "state", "?"));
 	if (!json_is_true(json_object_get(reply, "durable")))
 		output_line(cli, STYLE_WARNING,
-			"It could not be written to disk: the agent's restart will end it.");
+			"It could not be written to disk: a reboot will end it.");
 	return EXIT_DONE;
 }
 

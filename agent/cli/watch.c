@@ -46,7 +46,7 @@ void event_print(const struct cli *cli, const json_t *event)
 
 	if (time_parse_utc(text, &seconds) == 0)
 		text = time_format_local(seconds, time(NULL), moment);
-	output_line(cli, event_style(type), "%s  %-18s  %s%s%s%s", text, type, message,
+	output_line(cli, event_style(type), "%s  %-22s  %s%s%s%s", text, type, message,
 		named ? "" : " (", named ? "" : subject, named ? "" : ")");
 }
 
