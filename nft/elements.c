@@ -420,7 +420,8 @@ int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_
 	status = elements_dump(netlink, &reader, &bounds.n);
 	if (status < 0)
 		return status;
-	qsort(bounds.ranges, bounds.n, sizeof(*bounds.ranges), compare_bounds);
+	if (bounds.n > 0)
+		qsort(bounds.ranges, bounds.n, sizeof(*bounds.ranges), compare_bounds);
 	for (size_t i = 0; i < bounds.n; i++) {
 		bool has_end = i + 1 < bounds.n;
 

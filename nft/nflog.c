@@ -155,7 +155,7 @@ struct reader {
 static int on_packet(const struct nlmsghdr *message, void *userdata)
 {
 	const struct reader *reader = userdata;
-	const struct nlattr *attribute;
+	struct nlattr *attribute;
 	struct flow flow;
 
 	if (message->nlmsg_type != (NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET) ||

@@ -77,7 +77,7 @@ struct found {
 /* The reply's source is the end that the connection really goes to. */
 static void read_reply(const struct nlattr *tuple, struct flow *flow)
 {
-	const struct nlattr *part, *field;
+	struct nlattr *part, *field;
 
 	mnl_attr_for_each_nested(part, tuple)
 	{
@@ -101,7 +101,7 @@ static void read_reply(const struct nlattr *tuple, struct flow *flow)
 static int on_entry(const struct nlmsghdr *message, void *userdata)
 {
 	struct found *found = userdata;
-	const struct nlattr *attribute;
+	struct nlattr *attribute;
 
 	found->found = true;
 	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))

@@ -85,7 +85,7 @@ int watch_fd(const struct watch *watch)
 
 static void report_generation(const struct nlmsghdr *message, struct watch_report *report)
 {
-	const struct nlattr *attribute;
+	struct nlattr *attribute;
 
 	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
 	{
@@ -103,7 +103,7 @@ static void report_generation(const struct nlmsghdr *message, struct watch_repor
 static bool message_is_of_gate(const struct nlmsghdr *message)
 {
 	const struct nfgenmsg *head = mnl_nlmsg_get_payload(message);
-	const struct nlattr *attribute;
+	struct nlattr *attribute;
 
 	if (head->nfgen_family != NFPROTO_INET)
 		return false;

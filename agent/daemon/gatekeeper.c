@@ -67,8 +67,8 @@ static void element_from_access(const struct agent *agent, const struct access *
 	ret->sources.last = access->last;
 	ret->l4proto = access->service.l4proto;
 	ret->ports = (struct port_range){ access->service.port, access->service.port };
-	/* Never 0, which would be for good. */
-	ret->timeout_ms = left_usec / USEC_PER_MSEC > 0 ? left_usec / USEC_PER_MSEC : 1;
+	/* Rounded up; and never 0, which would be for good. */
+	ret->timeout_ms = left_usec / USEC_PER_MSEC + 1;
 	if (grant)
 		snprintf(ret->comment, sizeof(ret->comment), "%s", grant->document->id);
 }

@@ -193,7 +193,8 @@ void port_ranges_merge(struct port_range_list *list)
 {
 	size_t n = 0;
 
-	qsort(list->ranges, list->n, sizeof(*list->ranges), compare_port_ranges);
+	if (list->n > 0)
+		qsort(list->ranges, list->n, sizeof(*list->ranges), compare_port_ranges);
 	for (size_t i = 0; i < list->n; i++) {
 		const struct port_range *range = &list->ranges[i];
 		struct port_range *last = n > 0 ? &list->ranges[n - 1] : NULL;
