@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 #   make            build the programs into build/
-#   make check      build and run all tests          (root: installs what is missing)
-#   make demo       the story on real parts          (root only where packages are missing)
-#   make bench      measure; prints the README's table
+#   make check      build, and run all tests
+#   make demo       build, and play the story of one grant on real parts
+#   make bench      build, and measure; prints the README's table
 #   make install    DESTDIR and PREFIX as usual
+#   make deps       install the Debian packages that all of these need
 #
-# V=1 shows commands, SAN=1 builds with sanitizers, CC=clang changes the compiler.
+# check, demo and bench install what they need where they are run by root. V=1 shows commands, SAN=1 builds
+# with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
-SYSCONFDIR ?= /etc
 BUILD ?= build
 CC ?= cc
 
@@ -25,11 +26,12 @@ CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-
 LDFLAGS += -fsanitize=address,undefined
 endif
 
-# The libraries' own headers are system headers: our warnings are for our code.
-jitgate_cflags = -std=gnu17 $(WARNINGS) $(HARDENING) -I. -Iinclude -D_GNU_SOURCE \
+# pkg-config runs once, when first needed. The libraries' headers are system headers: our warnings are for our code.
+jitgate_cflags = $(eval jitgate_cflags := $(value jitgate_cflags_once))$(jitgate_cflags)
+jitgate_cflags_once = -std=gnu17 $(WARNINGS) $(HARDENING) -I. -Iinclude -D_GNU_SOURCE \
 	-DJITGATE_VERSION='"$(VERSION)"' $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(LIBRARIES)))
 jitgate_ldflags = -pie -Wl,-z,relro,-z,now -Wl,--as-needed
-jitgate_libs = $(shell pkg-config --libs $(LIBRARIES))
+jitgate_libs = $(eval jitgate_libs := $(shell pkg-config --libs $(LIBRARIES)))$(jitgate_libs)
 
 COMPILE = $(CC) $(jitgate_cflags) $(CFLAGS) -MMD -MP
 LINK = $(CC) $(jitgate_ldflags) $(CFLAGS) $(LDFLAGS)
@@ -51,6 +53,8 @@ $(BUILD)/%.o: %.c Makefile
 	$(call say,CC)
 	@mkdir -p $(@D)
 	$(Q)$(COMPILE) -c -o $@ $<
+
+$(BUILD)/agent/daemon/interface.o: agent/daemon/io.jitgate.Agent.varlink
 
 $(BUILD)/libjitgate.a: $(common) $(nft) $(daemon)
 	$(call say,AR)
@@ -77,6 +81,36 @@ $(bench): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
 .PHONY: unit
 unit: $(unit_tests)
 	$(Q)for test in $^; do echo "$$test"; "$$test" || exit 1; done
+
+.PHONY: system
+system: all
+	$(Q)BUILD=$(BUILD) tests/system/run
+
+# Packages first: what is built next asks pkg-config for them.
+.PHONY: check demo
+check:
+	$(Q)packaging/install-packages build test
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory unit
+	$(Q)$(MAKE) --no-print-directory system
+
+demo:
+	$(Q)packaging/install-packages build demo
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)contrib/lab/demo $(BUILD)
+
+.PHONY: deps
+deps:
+	$(Q)packaging/install-packages build demo test bench
+
+.PHONY: install
+install: all
+	install -D -m 755 $(BUILD)/jitgated $(DESTDIR)$(PREFIX)/sbin/jitgated
+	install -D -m 755 $(BUILD)/jitgate $(DESTDIR)$(PREFIX)/bin/jitgate
+	install -D -m 644 agent.conf.example $(DESTDIR)$(PREFIX)/share/doc/jitgate/agent.conf.example
+	install -D -m 644 packaging/systemd/jitgate.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/jitgate.catalog
+	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/jitgated.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/jitgated.service
 
 .PHONY: clean
 clean:
