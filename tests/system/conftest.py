@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: each test has a fresh world, an agent that is not yet started, and its own directory."""
+
+import os
+import subprocess
+
+import pytest
+
+from agent import Agent
+from world import World
+
+
+def pytest_configure(config):
+    """/run is the tests' own: names of namespaces, xtables' lock."""
+    if "JITGATE_SHARD" not in os.environ:
+        raise pytest.UsageError("run these with tests/system/run: they need namespaces of their own")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "jitgate-tests", "/run"], check=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    index, count = map(int, os.environ["JITGATE_SHARD"].split("/"))
+    mine = items[index::count]
+    config.hook.pytest_deselected(items=[item for item in items if item not in mine])
+    items[:] = mine
+
+
+@pytest.fixture
+def world():
+    with World() as made:
+        yield made
+
+
+@pytest.fixture
+def agent(world, tmp_path):
+    """Guards 22/tcp and 53/udp on the VM once start() is called; configure() says otherwise."""
+    made = Agent(world.vm, tmp_path)
+    yield made
+    made.close()

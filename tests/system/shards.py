@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs pytest in several processes, each in namespaces of its own: shards.py N [PYTEST ARGUMENTS].
+
+Each process collects all tests and takes every n-th (conftest.py)."""
+
+import os
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+NO_TESTS = 5  # pytest's exit status: fewer tests than processes
+
+
+def start(index, count, arguments):
+    selects = any(not argument.startswith("-") and os.path.exists(argument.split("::")[0])
+                  for argument in arguments)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", HERE,
+               "--tb", "short", "-q", "-rs", *arguments, *([] if selects else [HERE])]
+    environment = dict(os.environ, JITGATE_SHARD=f"{index}/{count}")
+    output = None if count == 1 else subprocess.PIPE
+    # A mount namespace for each: /run with the namespaces' names and xtables' lock is not shared.
+    return subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "unshare", "--net", "--mount", "--", *command],
+        env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
+
+
+def main():
+    count, arguments = max(1, int(sys.argv[1])), sys.argv[2:]
+    begun = time.monotonic()
+    shards = [start(i, count, arguments) for i in range(count)]
+    failed = False
+    for shard in shards:
+        output, _ = shard.communicate()
+        if output:
+            print(output, end="", flush=True)
+        failed |= shard.returncode not in (0, NO_TESTS)
+    print(f"system tests: {'FAILED' if failed else 'passed'}"
+          f" in {time.monotonic() - begun:.0f} s, {count} processes")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
