@@ -272,7 +272,7 @@ const struct command command_grant = {
 	.options = grant_options,
 	.summary = "open a port without a signed document (root)",
 	.text = "Break-glass: opens managed ports to sources for a limited time, "
-		"without a signed document, within the owner's policy. Needs root, is "
+		"without a signed document; policies do not bound it. Needs root, is "
 		"audited, and ends at reboot at the latest.",
 	.example = "sudo jitgate grant --port 22/tcp --source 203.0.113.7 --for PT10M --reason "
 		   "\"feed is down\"",

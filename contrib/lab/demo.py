@@ -117,6 +117,10 @@ def ask(session, command):
     return answer
 
 
+def relative(at, end):
+    return f"{abs(at - end) * 1000:.1f} ms {'before' if at < end else 'after'} the end"
+
+
 def end_grant(play):
     step("The grant ends by itself")
     grant = json.loads(play.jitgate("grants", "--json"))[0]
@@ -127,8 +131,8 @@ def end_grant(play):
     accepted = [at for at, was_accepted in attempts if was_accepted]
     refused = [at for at, was_accepted in attempts if not was_accepted]
     check(accepted and refused and max(accepted) < min(refused), "the port did not shut at once")
-    say(f"last SYN accepted {(end - max(accepted)) * 1000:+.1f} ms before the end, first refused "
-        f"{style('1', f'{(min(refused) - end) * 1000:.1f} ms')} after it")
+    say(f"last SYN accepted {relative(max(accepted), end)}, first refused "
+        f"{style('1', relative(min(refused), end))}  (one was sent every 4 ms)")
 
 
 def finish(play, session, port):
