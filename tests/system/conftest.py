@@ -11,7 +11,7 @@ from world import World
 
 
 def pytest_configure(config):
-    """/run is the tests' own: names of namespaces, xtables' lock."""
+    """/run is the tests' own: names of namespaces, xtables' lock, the tests' directories."""
     if "JITGATE_SHARD" not in os.environ:
         raise pytest.UsageError("run these with tests/system/run: they need namespaces of their own")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
@@ -37,3 +37,4 @@ def agent(world, tmp_path):
     made = Agent(world.vm, tmp_path)
     yield made
     made.close()
+    print(made.log())

@@ -16,7 +16,8 @@ def start(index, count, arguments):
     selects = any(not argument.startswith("-") and os.path.exists(argument.split("::")[0])
                   for argument in arguments)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", HERE,
-               "--tb", "short", "-q", "-rs", *arguments, *([] if selects else [HERE])]
+               "--tb", "short", "--basetemp", "/run/tests",
+               "-q", "-rs", *arguments, *([] if selects else [HERE])]
     environment = dict(os.environ, JITGATE_SHARD=f"{index}/{count}")
     output = None if count == 1 else subprocess.PIPE
     # A mount namespace for each: /run with the namespaces' names and xtables' lock is not shared.
