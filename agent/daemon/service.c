@@ -28,10 +28,19 @@ static bool caller_may_change(const struct varlink_call *call)
 	return varlink_call_uid(call) == 0 || varlink_call_uid(call) == geteuid();
 }
 
-static bool caller_may_read(const struct agent *agent, const struct varlink_call *call)
+/* Looked up when someone first asks who is not root: what NSS loads would be most of an idle daemon's memory. */
+static bool caller_may_read(struct agent *agent, const struct varlink_call *call)
 {
-	return caller_may_change(call) ||
-		(agent->has_readers && varlink_call_in_group(call, agent->readers));
+	const struct group *group;
+
+	if (caller_may_change(call))
+		return true;
+	if (!agent->has_readers) {
+		group = getgrnam(READERS_GROUP);
+		agent->has_readers = group;
+		agent->readers = group ? group->gr_gid : 0;
+	}
+	return agent->has_readers && varlink_call_in_group(call, agent->readers);
 }
 
 static int not_permitted(struct varlink_call *call)
@@ -463,11 +472,8 @@ static int listen_on(const char *path, int *ret_fd)
 int service_start(struct agent *agent)
 {
 	_cleanup_(closep) int fd = -1;
-	const struct group *group = getgrnam(READERS_GROUP);
 	int status = listen_on(agent->config->socket, &fd);
 
-	agent->has_readers = group;
-	agent->readers = group ? group->gr_gid : 0;
 
 	if (status == 0)
 		status = varlink_server_new(agent->event, fd, &service, agent, &agent->server);
