@@ -190,6 +190,28 @@ static void change_set(
 	set_string(builder, dynset, NFTNL_EXPR_DYNSET_SET_NAME, gate_set_definition(set)->name);
 }
 
+static void compare_range(struct rule_builder *builder, enum nft_range_ops operation,
+	const struct port_range *range)
+{
+	const uint16_t first_be = htons(range->first), last_be = htons(range->last);
+	struct nftnl_expr *expression;
+
+	if (range->first == range->last) {
+		compare(builder, operation == NFT_RANGE_EQ ? NFT_CMP_EQ : NFT_CMP_NEQ, &first_be,
+			sizeof(first_be));
+		return;
+	}
+	expression = add(builder, "range");
+	if (!expression)
+		return;
+	nftnl_expr_set_u32(expression, NFTNL_EXPR_RANGE_SREG, NFT_REG_1);
+	nftnl_expr_set_u32(expression, NFTNL_EXPR_RANGE_OP, operation);
+	if (nftnl_expr_set(expression, NFTNL_EXPR_RANGE_FROM_DATA, &first_be, sizeof(first_be)) <
+			0 ||
+		nftnl_expr_set(expression, NFTNL_EXPR_RANGE_TO_DATA, &last_be, sizeof(last_be)) < 0)
+		builder->error = -ENOMEM;
+}
+
 void match_loopback(struct rule_builder *builder)
 {
 	const uint32_t index = LOOPBACK_INDEX;
@@ -230,6 +252,22 @@ void match_port(struct rule_builder *builder, uint8_t l4proto, enum gate_set set
 	match_protocol(builder, l4proto);
 	load_payload(builder, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT_AT, 2, 0);
 	lookup(builder, set);
+}
+
+void match_port_range(
+	struct rule_builder *builder, uint8_t l4proto, const struct port_range *range)
+{
+	match_protocol(builder, l4proto);
+	load_payload(builder, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT_AT, 2, 0);
+	compare_range(builder, NFT_RANGE_EQ, range);
+}
+
+void match_port_outside(
+	struct rule_builder *builder, const struct port_range *ranges, size_t n)
+{
+	load_payload(builder, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT_AT, 2, 0);
+	for (size_t i = 0; i < n; i++)
+		compare_range(builder, NFT_RANGE_NEQ, &ranges[i]);
 }
 
 void match_source_port(struct rule_builder *builder, uint8_t l4proto, enum gate_set set)

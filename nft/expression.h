@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "address.h"
 #include "nft/sets.h"
 #include "nft/transaction.h"
 
@@ -32,6 +33,10 @@ void match_family(struct rule_builder *builder, uint8_t family); /* meta nfproto
 void match_protocol(struct rule_builder *builder, uint8_t l4proto); /* meta l4proto */
 void match_not_local(struct rule_builder *builder); /* fib daddr type unicast */
 void match_port(struct rule_builder *builder, uint8_t l4proto, enum gate_set set); /* tcp dport @set */
+void match_port_range(struct rule_builder *builder, uint8_t l4proto,
+	const struct port_range *range); /* tcp dport 5000-5010 */
+void match_port_outside(struct rule_builder *builder, const struct port_range *ranges,
+	size_t n); /* th dport != 22 th dport != 5000-5010 … */
 void match_source_port(struct rule_builder *builder, uint8_t l4proto, enum gate_set set);
 void match_has_ports(struct rule_builder *builder); /* th dport 0-65535 */
 void match_first_fragment(struct rule_builder *builder); /* frag frag-off 0, IPv6 */

@@ -23,6 +23,10 @@
 #define LOG_RATE 200
 #define LOG_BURST 400
 
+/* Ranges of managed ports up to this number are compared one by one with a packet's, which costs less than
+ * looking it up. */
+#define COMPARED_RANGES_MAX 8
+
 #define FIRST_TRACKED_CHAIN CHAIN_TRACKED
 
 struct chain_definition {
@@ -86,13 +90,24 @@ static void granted_rules(struct rule_builder *builder, const struct ruleset *ru
 	rule_end(builder, NULL);
 }
 
-static void new_rules(struct rule_builder *builder, const char *chain, enum gate_set always_allow,
-	enum gate_set flows, enum gate_set grants, enum gate_set ranges)
+static bool has_always_allow(const struct ruleset *ruleset, uint8_t family)
 {
-	rule_begin(builder, chain);
-	match_service(builder, always_allow);
-	accept_packet(builder);
-	rule_end(builder, NULL);
+	for (size_t i = 0; i < ruleset->n_always_allow; i++)
+		if (ruleset->always_allow[i].sources.family == family)
+			return true;
+	return false;
+}
+
+static void new_rules(struct rule_builder *builder, const struct ruleset *ruleset,
+	const char *chain, enum gate_set always_allow, enum gate_set flows, enum gate_set grants,
+	enum gate_set ranges)
+{
+	if (has_always_allow(ruleset, gate_set_definition(always_allow)->family)) {
+		rule_begin(builder, chain);
+		match_service(builder, always_allow);
+		accept_packet(builder);
+		rule_end(builder, NULL);
+	}
 
 	rule_begin(builder, chain);
 	match_flow(builder, flows, IPPROTO_UDP);
@@ -117,14 +132,14 @@ static void new_rules(struct rule_builder *builder, const char *chain, enum gate
 
 static void new4_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
-	(void)ruleset;
-	new_rules(builder, "new4", SET_ALWAYS_ALLOW4, SET_FLOWS4, SET_GRANTS4, SET_GRANT_RANGES4);
+	new_rules(builder, ruleset, "new4", SET_ALWAYS_ALLOW4, SET_FLOWS4, SET_GRANTS4,
+		SET_GRANT_RANGES4);
 }
 
 static void new6_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
-	(void)ruleset;
-	new_rules(builder, "new6", SET_ALWAYS_ALLOW6, SET_FLOWS6, SET_GRANTS6, SET_GRANT_RANGES6);
+	new_rules(builder, ruleset, "new6", SET_ALWAYS_ALLOW6, SET_FLOWS6, SET_GRANTS6,
+		SET_GRANT_RANGES6);
 }
 
 static void goto_new(struct rule_builder *builder, const char *chain)
@@ -218,19 +233,52 @@ static void first_fragment_rules(struct rule_builder *builder, const struct rule
 	rule_end(builder, "its ports are in a later fragment, where none would judge them");
 }
 
+static bool ranges_contain(const struct port_range *ranges, size_t n, const struct port_range *range)
+{
+	for (size_t i = 0; i < n; i++)
+		if (ranges[i].first <= range->first && range->last <= ranges[i].last)
+			return true;
+	return false;
+}
+
+/* Most packets are to ports that are not managed: they pay for one rule. */
+static void unmanaged_rule(struct rule_builder *builder, const struct ruleset *ruleset)
+{
+	struct port_range ranges[COMPARED_RANGES_MAX];
+	size_t n = ruleset->n_tcp;
+
+	if (ruleset->n_tcp + ruleset->n_udp > COMPARED_RANGES_MAX)
+		return;
+	for (size_t i = 0; i < n; i++)
+		ranges[i] = ruleset->tcp[i];
+	for (size_t i = 0; i < ruleset->n_udp; i++)
+		if (!ranges_contain(ruleset->tcp, ruleset->n_tcp, &ruleset->udp[i]))
+			ranges[n++] = ruleset->udp[i];
+	rule_begin(builder, "prerouting");
+	match_port_outside(builder, ranges, n);
+	accept_packet(builder);
+	rule_end(builder, "not a managed port, whatever the protocol");
+}
+
+static void managed_rule(struct rule_builder *builder, uint8_t l4proto,
+	const struct port_range *ranges, size_t n, enum gate_set set)
+{
+	if (n == 0)
+		return;
+	rule_begin(builder, "prerouting");
+	if (n == 1)
+		match_port_range(builder, l4proto, ranges);
+	else
+		match_port(builder, l4proto, set);
+	goto_chain(builder, "gate");
+	rule_end(builder, NULL);
+}
+
 static void prerouting_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
-	(void)ruleset;
-
-	rule_begin(builder, "prerouting");
-	match_port(builder, IPPROTO_TCP, SET_MANAGED_TCP);
-	goto_chain(builder, "gate");
-	rule_end(builder, NULL);
-
-	rule_begin(builder, "prerouting");
-	match_port(builder, IPPROTO_UDP, SET_MANAGED_UDP);
-	goto_chain(builder, "gate");
-	rule_end(builder, NULL);
+	unmanaged_rule(builder, ruleset);
+	managed_rule(builder, IPPROTO_TCP, ruleset->tcp, ruleset->n_tcp, SET_MANAGED_TCP);
+	managed_rule(builder, IPPROTO_UDP, ruleset->udp, ruleset->n_udp, SET_MANAGED_UDP);
 
 	rule_begin(builder, "prerouting");
 	match_first_fragment(builder);
@@ -238,18 +286,27 @@ static void prerouting_rules(struct rule_builder *builder, const struct ruleset 
 	rule_end(builder, NULL);
 }
 
-static void output_rules(struct rule_builder *builder, const struct ruleset *ruleset)
+static void answer_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
 	static const enum gate_set flows[] = { SET_FLOWS4, SET_FLOWS6 };
 
 	(void)ruleset;
 	for (size_t i = 0; i < N_ELEMENTS(flows); i++) {
-		rule_begin(builder, "output");
-		match_source_port(builder, IPPROTO_UDP, SET_MANAGED_UDP);
+		rule_begin(builder, "answer");
+		match_protocol(builder, IPPROTO_UDP);
 		match_family(builder, gate_set_definition(flows[i])->family);
 		renew_flow_reversed(builder, flows[i]);
 		rule_end(builder, i == 0 ? "what this host sends first gets its answers" : NULL);
 	}
+}
+
+static void output_rules(struct rule_builder *builder, const struct ruleset *ruleset)
+{
+	(void)ruleset;
+	rule_begin(builder, "output");
+	match_source_port(builder, IPPROTO_UDP, SET_MANAGED_UDP);
+	goto_chain(builder, "answer");
+	rule_end(builder, NULL);
 }
 
 static void tracked_rules(struct rule_builder *builder, const struct ruleset *ruleset)
@@ -326,6 +383,7 @@ static const struct chain_definition chains[CHAIN_COUNT] = {
 	[CHAIN_GATE] = { "gate", -1, 0, gate_rules },
 	[CHAIN_FIRST_FRAGMENT] = { "first_fragment", -1, 0, first_fragment_rules },
 	[CHAIN_PREROUTING] = { "prerouting", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW, prerouting_rules },
+	[CHAIN_ANSWER] = { "answer", -1, 0, answer_rules },
 	[CHAIN_OUTPUT] = { "output", NF_INET_LOCAL_OUT, NF_IP_PRI_RAW, output_rules },
 	[CHAIN_TRACKED] = { "tracked", -1, 0, tracked_rules },
 	[CHAIN_PREROUTING_TRACKED] = { "prerouting_tracked", NF_INET_PRE_ROUTING,
@@ -336,6 +394,9 @@ static const struct chain_definition chains[CHAIN_COUNT] = {
 
 static bool chain_is_wanted(enum gate_chain chain, const struct ruleset *ruleset)
 {
+	/* Without managed UDP ports what this host sends is none of our business. */
+	if (chain == CHAIN_OUTPUT || chain == CHAIN_ANSWER)
+		return ruleset->n_udp > 0;
 	return chain < FIRST_TRACKED_CHAIN || ruleset->destination_nat;
 }
 

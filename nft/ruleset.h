@@ -34,7 +34,8 @@ enum gate_chain {
 	CHAIN_GATE,
 	CHAIN_FIRST_FRAGMENT,
 	CHAIN_PREROUTING,
-	CHAIN_OUTPUT,
+	CHAIN_ANSWER,
+	CHAIN_OUTPUT, /* these two only with managed UDP ports */
 	/* only with destination NAT */
 	CHAIN_TRACKED,
 	CHAIN_PREROUTING_TRACKED,

@@ -45,6 +45,11 @@ struct agent {
 	int64_t wall_ahead_usec; /* of CLOCK_BOOTTIME, when it was last looked at: shows a step */
 	char boot_id[33];
 
+	/* Refusals told of late, when that was counted, and those left out of the audit log. */
+	uint64_t n_refusals_told;
+	uint64_t refusals_usec;
+	uint64_t n_refusals_untold;
+
 	struct ledger *ledger; /* in the state directory: survives a reboot */
 	struct ledger *runtime; /* in the runtime directory: survives the daemon */
 	struct audit *audit;

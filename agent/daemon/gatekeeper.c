@@ -280,9 +280,10 @@ int gatekeeper_watch(struct agent *agent)
 			watch_fd(agent->watch), EPOLLIN, on_watch, agent);
 	if (status < 0)
 		return status;
-	if (agent->config->destination_nat != DESTINATION_NAT_AUTO)
-		return 0;
 	status = sd_event_add_inotify(agent->event, &agent->legacy_source, LEGACY_LOCK_DIRECTORY,
 		IN_CLOSE_WRITE | IN_CLOSE_NOWRITE | IN_ONLYDIR, on_legacy_lock, agent);
-	return status < 0 ? status : 0;
+	if (status < 0)
+		agent_log(LOG_WARNING, "can't watch %s: %s; destination NAT by iptables-legacy is "
+			"noticed at the next reload only", LEGACY_LOCK_DIRECTORY, strerror(-status));
+	return 0;
 }

@@ -8,6 +8,7 @@
 #include "agent/daemon/gatekeeper.h"
 #include "agent/daemon/lifecycle.h"
 #include "agent/daemon/record.h"
+#include "agent/daemon/restore.h"
 #include "agent/daemon/sessions.h"
 
 #define TIMER_ACCURACY_USEC (1 * USEC_PER_MSEC)
@@ -142,6 +143,7 @@ void lifecycle_expire(struct agent *agent, struct grant *grant)
 	(void)sessions_kill(agent->sessions, grant->document->id, &agent->policies);
 	record_time(agent, now.wall_usec);
 	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
+	restore_compact(agent);
 }
 
 static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -242,6 +244,7 @@ int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_session
 	if (kill_sessions)
 		n_killed = sessions_kill(agent->sessions, grant->document->id, NULL);
 	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
+	restore_compact(agent);
 	if (ret_killed)
 		*ret_killed = n_killed;
 	return status;

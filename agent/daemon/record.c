@@ -5,17 +5,51 @@
 #include <string.h>
 #include <syslog.h>
 
+#include <jose/b64.h>
+
 #include "agent/daemon/record.h"
 
-json_t *record_document(const struct agent *agent, const char *document, uint64_t at_usec,
+static json_t *record_document(const char *text, uint64_t at_usec, const struct document *document)
+{
+	return json_pack("{s:s, s:s, s:I}", "document", text, "id", document->id, "at",
+		(json_int_t)at_usec);
+}
+
+json_t *record_grant(const struct agent *agent, const char *text, uint64_t at_usec,
 	const struct grant *grant)
 {
-	json_t *record = json_pack("{s:s, s:I}", "document", document, "at", (json_int_t)at_usec);
+	json_t *record = record_document(text, at_usec, grant->document);
 
-	if (record && grant) {
+	if (record) {
 		json_object_set_new(record, "boot", json_string(agent->boot_id));
 		json_object_set_new(record, "deadline", json_integer(grant->deadline_usec));
 	}
+	return record;
+}
+
+json_t *record_revocation(const char *text, uint64_t at_usec, const struct document *revocation)
+{
+	json_t *record = record_document(text, at_usec, revocation);
+	json_t *revokes = json_array();
+
+	for (size_t i = 0; i < revocation->n_revokes; i++)
+		json_array_append_new(revokes, json_string(revocation->revokes[i]));
+	if (record)
+		json_object_set_new(record, "revokes", revokes);
+	else
+		json_decref(revokes);
+	return record;
+}
+
+/* The claims are what the document says between its dots: it has been verified. */
+json_t *record_policy(const char *text, uint64_t at_usec, const struct document *policy)
+{
+	const char *payload = strchr(text, '.') + 1;
+	json_auto_t *encoded = json_stringn(payload, strcspn(payload, "."));
+	json_t *record = record_document(text, at_usec, policy);
+
+	if (record)
+		json_object_set_new(record, "policy", jose_b64_dec_load(encoded));
 	return record;
 }
 

@@ -4,7 +4,10 @@
 /*
  * What the ledgers hold, a JSON object a line:
  *
- *   {"document": "<jws>", "at": µs, "boot": id, "deadline": µs}     admitted; verified again when read
+ *   {"document": "<jws>", "id": id, "at": µs, …}                    admitted; verified again when read
+ *        a grant:       "boot": id, "deadline": µs
+ *        a revocation:  "revokes": [id, …]
+ *        a policy:      "policy": {claims}
  *   {"local": {claims}, "at": µs, "boot": id, "deadline": µs}       a grant of local root (runtime ledger only)
  *   {"revoked": id, "reason": text, "at": µs}                       by local root
  *   {"clock": µs}                                                   the wall clock has been there
@@ -12,7 +15,8 @@
  *   {"ended": {…}}                                                  that session is over (as above)
  *
  * "at" is wall-clock time, "deadline" CLOCK_BOOTTIME of that boot. Neither can make a grant last longer than its
- * document says.
+ * document says. What only closes is believed without its signature, so that it outlives the key that signed it:
+ * what a revocation revokes, and a policy's claims.
  */
 
 #include <jansson.h>
@@ -20,8 +24,10 @@
 #include "address.h"
 #include "agent/daemon/agent.h"
 
-json_t *record_document(const struct agent *agent, const char *document, uint64_t at_usec,
+json_t *record_grant(const struct agent *agent, const char *text, uint64_t at_usec,
 	const struct grant *grant);
+json_t *record_revocation(const char *text, uint64_t at_usec, const struct document *revocation);
+json_t *record_policy(const char *text, uint64_t at_usec, const struct document *policy);
 json_t *record_local(
 	const struct agent *agent, json_t *claims, uint64_t at_usec, const struct grant *grant);
 json_t *record_revoked(const char *id, const char *reason, uint64_t at_usec);

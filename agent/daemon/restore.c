@@ -12,7 +12,7 @@
 #include "agent/daemon/sessions.h"
 #include "agent/daemon/submit.h"
 
-/* A ledger is written anew when it holds more than this, and twice what is needed. */
+/* A ledger is written anew when it holds twice what may be needed, and this. */
 #define COMPACT_RECORDS_MIN 256
 
 /* A grant that was read and is not judged yet: whether it comes back depends on what follows it. */
@@ -61,17 +61,16 @@ static int restoration_add(struct restoration *restoration, struct registry_entr
 	return 0;
 }
 
-static int take_revocation(struct agent *agent, const struct document *document)
+static int take_revoked(struct agent *agent, const char *id)
 {
-	int status = 0;
+	struct registry_entry *entry;
+	int status;
 
-	for (size_t i = 0; i < document->n_revokes && status == 0; i++) {
-		struct registry_entry *entry;
-
-		status = registry_get(agent->registry, document->revokes[i], &entry);
-		if (status == 0)
-			registry_mark_revoked(agent->registry, entry);
-	}
+	if (!id || !document_id_is_valid(id))
+		return 0;
+	status = registry_get(agent->registry, id, &entry);
+	if (status == 0)
+		registry_mark_revoked(agent->registry, entry);
 	return status;
 }
 
@@ -105,6 +104,9 @@ static int take_document(
 
 	status = document_read(text, strlen(text), agent->trust, agent->config->vm_id, &document,
 		&refusal);
+	if (status == REFUSED && json_is_object(json_object_get(record, "policy")))
+		status = document_from_claims(DOCUMENT_POLICY, json_object_get(record, "policy"),
+			&document, &refusal);
 	if (status == REFUSED) {
 		restoration->n_unverified++;
 		return 0;
@@ -124,7 +126,7 @@ static int take_document(
 	case DOCUMENT_GRANT:
 		return restoration_add(restoration, entry, &document, GRANT_SIGNED, record);
 	case DOCUMENT_REVOCATION:
-		return take_revocation(agent, document);
+		return 0; /* what it revokes stands beside it */
 	case DOCUMENT_POLICY:
 		return take_policy(agent, &document);
 	}
@@ -147,8 +149,9 @@ static int take_local(struct restoration *restoration, const json_t *claims, con
 		return 0;
 	if (status == 0)
 		status = registry_get(agent->registry, document->id, &entry);
-	if (status < 0 || entry->grant)
+	if (status < 0 || entry->has_document)
 		return status;
+	entry->has_document = true;
 	entry->kind = DOCUMENT_GRANT;
 	return restoration_add(restoration, entry, &document, GRANT_LOCAL, record);
 }
@@ -158,26 +161,26 @@ static int on_record(json_t *record, void *userdata)
 	struct restoration *restoration = userdata;
 	struct agent *agent = restoration->agent;
 	const char *text = json_string_value(json_object_get(record, "document"));
-	const char *revoked = json_string_value(json_object_get(record, "revoked"));
-	const json_t *local = json_object_get(record, "local");
+	const json_t *local = json_object_get(record, "local"), *id;
 	json_int_t clock = json_integer_value(json_object_get(record, "clock"));
 	json_int_t at = json_integer_value(json_object_get(record, "at"));
-	struct registry_entry *entry;
-	int status = 0;
+	size_t i;
+	int status;
 
 	if ((uint64_t)at > agent->latest_usec && at > 0)
 		agent->latest_usec = at;
 	if ((uint64_t)clock > agent->latest_usec && clock > 0)
 		agent->latest_usec = clock;
-	if (text)
-		return take_document(restoration, text, record);
-	if (local)
-		return take_local(restoration, local, record);
-	if (revoked && document_id_is_valid(revoked)) {
-		status = registry_get(agent->registry, revoked, &entry);
+	status = take_revoked(agent, json_string_value(json_object_get(record, "revoked")));
+	json_array_foreach(json_object_get(record, "revokes"), i, id)
+	{
 		if (status == 0)
-			registry_mark_revoked(agent->registry, entry);
+			status = take_revoked(agent, json_string_value(id));
 	}
+	if (status == 0 && text)
+		status = take_document(restoration, text, record);
+	else if (status == 0 && local)
+		status = take_local(restoration, local, record);
 	return status;
 }
 
@@ -385,55 +388,46 @@ struct compaction {
 	bool durable;
 };
 
-/* A revocation is needed as long as one of the ids it names is. */
-static bool revocation_is_needed(const struct agent *agent, const struct document *document)
+static bool is_revoked(const struct agent *agent, const char *id)
 {
-	for (size_t i = 0; i < document->n_revokes; i++) {
-		const struct registry_entry *entry =
-			registry_find(agent->registry, document->revokes[i]);
+	const struct registry_entry *entry = id ? registry_find(agent->registry, id) : NULL;
 
-		if (entry && entry->revoked)
-			return true;
-	}
-	return false;
+	return entry && entry->revoked;
 }
 
-static bool document_is_needed(const struct compaction *compaction, const char *text)
+/* A grant as long as it is known, a revocation as long as one of the ids it names is, the policy in force. */
+static bool record_is_needed(const struct agent *agent, const json_t *record)
 {
-	const struct agent *agent = compaction->agent;
-	_cleanup_(document_freep) struct document *document = NULL;
+	const json_t *revokes = json_object_get(record, "revokes"), *item;
+	const json_t *local = json_object_get(record, "local");
+	const char *id = json_string_value(json_object_get(record, "id"));
 	const struct registry_entry *entry;
-	struct refusal refusal;
+	size_t i;
 
-	if (document_read(text, strlen(text), agent->trust, agent->config->vm_id, &document,
-		    &refusal) != 0)
-		return false;
-	entry = registry_find(agent->registry, document->id);
-	switch (document->kind) {
-	case DOCUMENT_GRANT:
-		return entry && entry->has_document;
-	case DOCUMENT_REVOCATION:
-		return revocation_is_needed(agent, document);
-	case DOCUMENT_POLICY:
-		return agent->policy && document->version == agent->policy->version;
+	if (is_revoked(agent, json_string_value(json_object_get(record, "revoked"))))
+		return true;
+	json_array_foreach(revokes, i, item)
+	{
+		if (is_revoked(agent, json_string_value(item)))
+			return true;
 	}
-	return false;
+	if (revokes)
+		return false;
+	if (json_object_get(record, "policy"))
+		return id && agent->policy && strcmp(agent->policy->id, id) == 0;
+	if (local)
+		id = json_string_value(json_object_get(local, "jti"));
+	entry = id ? registry_find(agent->registry, id) : NULL;
+	return entry && entry->has_document;
 }
 
 static int keep_needed(json_t *record, void *userdata)
 {
 	struct compaction *compaction = userdata;
-	struct agent *agent = compaction->agent;
-	const char *text = json_string_value(json_object_get(record, "document"));
-	const char *revoked = json_string_value(json_object_get(record, "revoked"));
-	const char *local = json_string_value(
-		json_object_get(json_object_get(record, "local"), "jti"));
-	const struct registry_entry *entry =
-		local ? registry_find(agent->registry, local) : NULL;
-	bool needed = (text && document_is_needed(compaction, text)) ||
-		(revoked && registry_find(agent->registry, revoked)) || (entry && entry->grant);
 
-	return needed && json_array_append(compaction->records, record) < 0 ? -ENOMEM : 0;
+	if (!record_is_needed(compaction->agent, record))
+		return 0;
+	return json_array_append(compaction->records, record) < 0 ? -ENOMEM : 0;
 }
 
 static int keep_session(const struct session *session, void *userdata)
@@ -452,14 +446,12 @@ static void compact_ledger(struct agent *agent, struct ledger *ledger, bool dura
 	struct ledger_damage damage;
 	int status;
 
-	if (!ledger || ledger_count(ledger) < COMPACT_RECORDS_MIN)
-		return;
 	status = ledger_read(ledger, keep_needed, &compaction, &damage);
 	if (status == 0)
 		status = durable ? json_array_append_new(
 					   records, record_clock(agent->latest_usec)) :
 				   sessions_foreach(agent->sessions, keep_session, &compaction);
-	if (status == 0 && 2 * json_array_size(records) <= ledger_count(ledger))
+	if (status == 0)
 		status = ledger_rewrite(ledger, records);
 	if (status < 0)
 		agent_log(LOG_WARNING, "can't write a ledger anew: %s", strerror(-status));
@@ -468,10 +460,14 @@ static void compact_ledger(struct agent *agent, struct ledger *ledger, bool dura
 void restore_compact(struct agent *agent)
 {
 	const struct moment now = moment_now();
+	size_t n_needed = registry_count(agent->registry);
 
 	/* What the clock keeps from coming back must still be there when it has caught up. */
 	if (agent_clock_is_behind(agent, &now))
 		return;
-	compact_ledger(agent, agent->ledger, true);
-	compact_ledger(agent, agent->runtime, false);
+	if (agent->ledger && ledger_count(agent->ledger) > 2 * n_needed + COMPACT_RECORDS_MIN)
+		compact_ledger(agent, agent->ledger, true);
+	n_needed += sessions_count(agent->sessions);
+	if (agent->runtime && ledger_count(agent->runtime) > 2 * n_needed + COMPACT_RECORDS_MIN)
+		compact_ledger(agent, agent->runtime, false);
 }

@@ -474,7 +474,6 @@ int service_start(struct agent *agent)
 	_cleanup_(closep) int fd = -1;
 	int status = listen_on(agent->config->socket, &fd);
 
-
 	if (status == 0)
 		status = varlink_server_new(agent->event, fd, &service, agent, &agent->server);
 	if (status == 0)

@@ -307,8 +307,11 @@ static void on_gone(const struct flow *flow, void *userdata)
 
 	if (!search.found && sessions->n_translated > 0)
 		twalk_r(sessions->tree, match_translated, &search);
-	if (!search.found)
+	if (!search.found) {
+		/* Not told of, when many came at once; the kernel's set may still have it. */
+		(void)gate_forget_sessions(sessions->agent->gate, flow, 1);
 		return;
+	}
 	/* Over before it was looked for: it was there all the same. */
 	if (!search.found->open)
 		session_open(sessions, search.found);
@@ -345,13 +348,23 @@ int sessions_update(struct sessions *sessions)
 	if (status < 0)
 		return status;
 	for (size_t i = 0; i < list.n; i++) {
-		/* A flow that this host began has no grant, and is not told of. */
-		if (sessions_find(sessions, &list.flows[i]) ||
-			!flow_grant(sessions, &list.flows[i]))
+		const struct flow *flow = &list.flows[i];
+
+		if (sessions_find(sessions, flow))
 			continue;
-		on_new(&list.flows[i], sessions);
+		if (flow_grant(sessions, flow))
+			on_new(flow, sessions);
+		else if (flow->l4proto == IPPROTO_TCP &&
+			sockets_find(sessions->agent->sockets, flow) == 0)
+			(void)gate_forget_sessions(sessions->agent->gate, flow, 1);
+		/* A UDP flow without a grant was begun by this host, or outlives its grant. */
 	}
 	return 0;
+}
+
+size_t sessions_count(const struct sessions *sessions)
+{
+	return sessions->n;
 }
 
 struct collection {

@@ -34,6 +34,9 @@ int sessions_restore(struct sessions *sessions, const json_t *record);
  */
 int sessions_update(struct sessions *sessions);
 
+/* Sessions that are known, open or not yet. */
+size_t sessions_count(const struct sessions *sessions);
+
 /* Starts to listen. */
 int sessions_watch(struct sessions *sessions);
 

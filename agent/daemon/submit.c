@@ -13,6 +13,9 @@
 #include "agent/daemon/record.h"
 #include "agent/daemon/submit.h"
 
+#define REFUSALS_BURST 100
+#define REFUSAL_INTERVAL_USEC (USEC_PER_SEC / 5)
+
 int document_digest(
 	const char *text, size_t n_bytes, uint8_t ret[static DOCUMENT_DIGEST_BYTES])
 {
@@ -23,11 +26,33 @@ int document_digest(
 	return EVP_Digest(text, n_bytes, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -EIO;
 }
 
+/*
+ * Anyone on this machine may submit, and so could fill the log with refusals: past a burst they are recorded at a
+ * steady rate, with how many were left out.
+ */
+static bool refusal_is_to_be_told(struct agent *agent, uint64_t now_usec)
+{
+	uint64_t n_new = (now_usec - agent->refusals_usec) / REFUSAL_INTERVAL_USEC;
+
+	if (n_new > 0) {
+		agent->n_refusals_told -= n_new < agent->n_refusals_told ? n_new : agent->n_refusals_told;
+		agent->refusals_usec = now_usec;
+	}
+	if (agent->n_refusals_told < REFUSALS_BURST) {
+		agent->n_refusals_told++;
+		return true;
+	}
+	agent->n_refusals_untold++;
+	return false;
+}
+
 static void audit_refused(
 	struct agent *agent, const struct document *document, const struct refusal *refusal)
 {
 	char message[1024];
 
+	if (!refusal_is_to_be_told(agent, clock_boottime_usec()))
+		return;
 	snprintf(message, sizeof(message), "A document was refused (%s): %s",
 		refusal_code_name(refusal->code), refusal->message);
 	audit_write(agent->audit,
@@ -38,7 +63,12 @@ static void audit_refused(
 			.subject = document ? document->subject : NULL,
 			.reason = refusal->message,
 			.code = refusal_code_name(refusal->code),
+			.details = agent->n_refusals_untold ?
+				json_pack("{s:I}", "notRecordedBefore",
+					(json_int_t)agent->n_refusals_untold) :
+				NULL,
 		});
+	agent->n_refusals_untold = 0;
 }
 
 static void audit_admitted(struct agent *agent, const struct document *document, bool durable)
@@ -99,8 +129,9 @@ static int admit_grant(struct agent *agent, struct document **document, const ch
 	status = lifecycle_admit(agent, entry, grant, now);
 	if (status < 0)
 		return status;
-	grant->durable = record_keep(agent, record_document(agent, text, now->wall_usec, grant));
-	agent->latest_usec = now->wall_usec;
+	grant->durable = record_keep(agent, record_grant(agent, text, now->wall_usec, grant));
+	if (now->wall_usec > agent->latest_usec)
+		agent->latest_usec = now->wall_usec;
 	submission_fill(ret, entry, grant->durable);
 	audit_admitted(agent, grant->document, grant->durable);
 	lifecycle_announce(agent, grant);
@@ -119,7 +150,7 @@ static int admit_revocation(struct agent *agent, const struct document *document
 	if (status < 0)
 		return status;
 	entry_set_document(entry, DOCUMENT_REVOCATION, digest);
-	durable = record_keep(agent, record_document(agent, text, now->wall_usec, NULL));
+	durable = record_keep(agent, record_revocation(text, now->wall_usec, document));
 	submission_fill(ret, entry, durable);
 	audit_admitted(agent, document, durable);
 	for (size_t i = 0; i < document->n_revokes; i++) {
@@ -167,7 +198,7 @@ static int admit_policy(struct agent *agent, struct document **document, const c
 	policies_done(&old_policies);
 	document_free(old_policy);
 	entry_set_document(entry, DOCUMENT_POLICY, digest);
-	durable = record_keep(agent, record_document(agent, text, now->wall_usec, NULL));
+	durable = record_keep(agent, record_policy(text, now->wall_usec, agent->policy));
 	submission_fill(ret, entry, durable);
 	audit_admitted(agent, agent->policy, durable);
 	return lifecycle_reconsider(agent);
@@ -251,6 +282,7 @@ static int local_claims(const struct agent *agent, const json_t *ports, int64_t 
 int submit_local_grant(struct agent *agent, const json_t *ports, int64_t seconds,
 	const char *subject, const char *reason, struct submission *ret, struct refusal *refusal)
 {
+	static const uint8_t no_digest[DOCUMENT_DIGEST_BYTES];
 	_cleanup_(document_freep) struct document *document = NULL;
 	const struct moment now = moment_now();
 	json_auto_t *claims = NULL;
@@ -280,7 +312,7 @@ int submit_local_grant(struct agent *agent, const json_t *ports, int64_t seconds
 		return status;
 	}
 	document = NULL;
-	entry->kind = DOCUMENT_GRANT;
+	entry_set_document(entry, DOCUMENT_GRANT, no_digest);
 	status = lifecycle_admit(agent, entry, grant, &now);
 	if (status < 0)
 		return status;

@@ -4,6 +4,7 @@ holds them all."""
 
 import itertools
 import socket
+import struct
 
 ANSWER_SECONDS = 5.0  # for what must come: retransmissions included
 SILENCE_SECONDS = 0.3  # for what must not: a packet takes some 50 microseconds here
@@ -16,19 +17,21 @@ def family_of(address):
 
 
 def new_socket(namespace, address, kind):
+    """A socket that stays open until it is closed or the world ends."""
     with namespace.inside():
         made = socket.socket(family_of(address), kind)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    namespace.sockets.append(made)
     return made
 
 
-def connect(namespace, address, port, source_port=0, timeout=SILENCE_SECONDS):
+def connect(namespace, address, port, source="", source_port=0, timeout=SILENCE_SECONDS):
     """A TCP connection, or None when nothing answered."""
     made = new_socket(namespace, address, socket.SOCK_STREAM)
     made.settimeout(timeout)
     try:
-        if source_port:
-            made.bind(("", source_port))
+        if source or source_port:
+            made.bind((source, source_port))
         made.connect((address, port))
     except OSError as error:
         made.close()
@@ -39,9 +42,9 @@ def connect(namespace, address, port, source_port=0, timeout=SILENCE_SECONDS):
     return made
 
 
-def is_open(namespace, address, port):
+def is_open(namespace, address, port, source=""):
     """Whether a TCP connection comes about. That a port answers with a reset is an error."""
-    made = connect(namespace, address, port)
+    made = connect(namespace, address, port, source)
     if made:
         made.close()
     return made is not None
@@ -119,6 +122,7 @@ class Udp:
     """A UDP socket. hears(): whether what another sends arrives; answers go to whoever sent last."""
 
     def __init__(self, namespace, address, port=0, connected_to=None):
+        self.namespace = namespace
         self.socket = new_socket(namespace, address, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         self.socket.bind((address, port))
@@ -129,6 +133,27 @@ class Udp:
     @property
     def port(self):
         return self.socket.getsockname()[1]
+
+    def _card(self, name):
+        with self.namespace.inside():
+            return socket.if_nametoindex(name)
+
+    def join(self, group, by):
+        """Joins a multicast group by a card: IPv4 takes its address, IPv6 its name."""
+        if self.socket.family == socket.AF_INET:
+            self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP,
+                                   socket.inet_aton(group) + socket.inet_aton(by))
+        else:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP,
+                                   socket.inet_pton(socket.AF_INET6, group)
+                                   + struct.pack("@I", self._card(by)))
+
+    def send_multicast_by(self, by):
+        if self.socket.family == socket.AF_INET:
+            self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF,
+                                   socket.inet_aton(by))
+        else:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._card(by))
 
     def send(self, address, port, data=b"datagram"):
         if self.peer:

@@ -45,6 +45,7 @@ class Namespace:
     def __init__(self, name, v4=None, v6=None):
         self.name = f"{name}{next(_serial)}"
         self.v4, self.v6 = v4, v6
+        self.sockets = []
         self._processes = []
         subprocess.run(["ip", "netns", "add", self.name], check=True)
         self._fd = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
@@ -104,6 +105,8 @@ class Namespace:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        for made in self.sockets:
+            made.close()
         os.close(self._fd)
         subprocess.run(["ip", "netns", "del", self.name], check=False)
 
