@@ -85,7 +85,8 @@ static int change_covers(struct agent *agent, const struct grant *grant, bool ad
 			add ? NULL : covers, add ? 0 : n, &delta);
 	if (status == 0)
 		status = gatekeeper_apply(agent, &delta);
-	return status;
+	/* Covers whose time is over leave the map, and the kernel, by themselves. */
+	return status == -ENOENT && !add ? 0 : status;
 }
 
 static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata);
@@ -294,6 +295,8 @@ static int recompute_grant(struct agent *agent, struct grant *grant, const struc
 		if (status == 0)
 			status = access_map_change(
 				agent->access, after, n_after, before, n_before, &delta);
+		if (status == -ENOENT) /* over, and out of the map: its timer will say so */
+			status = 0;
 	}
 	return status < 0 ? status : grant_set_timer(agent, grant);
 }
