@@ -436,6 +436,16 @@ int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_
 	return 0;
 }
 
+int flow_list_add(struct flow_list *list, const struct flow *flow)
+{
+	struct flow *item = LIST_APPEND(list, flows);
+
+	if (!item)
+		return -ENOMEM;
+	*item = *flow;
+	return 0;
+}
+
 void element_list_done(struct element_list *list)
 {
 	free(list->elements);

@@ -63,6 +63,9 @@ int elements_read(struct netlink *netlink, enum gate_set set, struct element_lis
 int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_range_list *list);
 int elements_read_flows(struct netlink *netlink, enum gate_set set, struct flow_list *list);
 
+/* Appends a flow. Returns 0 or -ENOMEM. */
+int flow_list_add(struct flow_list *list, const struct flow *flow);
+
 void element_list_done(struct element_list *list);
 void flow_list_done(struct flow_list *list);
 void port_range_list_done(struct port_range_list *list);

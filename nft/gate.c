@@ -519,6 +519,17 @@ static enum gate_set flow_set(const struct flow *flow)
 	return flow->family == AF_INET ? SET_FLOWS4 : SET_FLOWS6;
 }
 
+int gate_add_flows(struct gate *gate, const struct flow_list *flows)
+{
+	_cleanup_(transaction_freep) struct transaction *transaction = NULL;
+	int status = transaction_new(&transaction);
+
+	for (size_t i = 0; i < flows->n && status == 0; i++)
+		status = elements_change_flows(transaction, NFT_MSG_NEWSETELEM,
+			flow_set(&flows->flows[i]), &flows->flows[i], 1);
+	return status < 0 ? status : transaction_commit(transaction, gate->netlink, NULL);
+}
+
 /* One by one: what is gone already must not keep the others. */
 int gate_forget_sessions(struct gate *gate, const struct flow *flows, size_t n)
 {

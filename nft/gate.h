@@ -56,5 +56,8 @@ int gate_read_grants(struct gate *gate, struct element_list *list);
 int gate_read_denied(struct gate *gate, struct element_list *list);
 int gate_read_sessions(struct gate *gate, struct flow_list *list); /* TCP and UDP */
 
+/* Adds UDP flows, as if their packets had been let in now. Returns 0 or -errno. */
+int gate_add_flows(struct gate *gate, const struct flow_list *flows);
+
 /* Forgets sessions (TCP) and flows (UDP): a packet of theirs is then judged anew. */
 int gate_forget_sessions(struct gate *gate, const struct flow *flows, size_t n);

@@ -91,6 +91,66 @@ int sockets_find(struct sockets *sockets, const struct flow *flow)
 	return state;
 }
 
+/* An IPv4 connection of an IPv6 socket has mapped addresses (RFC 4291, section 2.5.5.2). */
+static void flow_unmap(struct flow *flow)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	if (flow->family != AF_INET6 || memcmp(flow->remote.bytes, mapped, sizeof(mapped)) != 0)
+		return;
+	flow->family = AF_INET;
+	memmove(flow->remote.bytes, flow->remote.bytes + 12, 4);
+	memset(flow->remote.bytes + 4, 0, 12);
+	memmove(flow->local.bytes, flow->local.bytes + 12, 4);
+	memset(flow->local.bytes + 4, 0, 12);
+}
+
+struct reader {
+	uint8_t l4proto;
+	void (*callback)(const struct flow *flow, void *userdata);
+	void *userdata;
+};
+
+static int on_socket(const struct nlmsghdr *message, void *userdata)
+{
+	const struct reader *reader = userdata;
+	const struct inet_diag_msg *socket = mnl_nlmsg_get_payload(message);
+	struct flow flow = { .l4proto = reader->l4proto };
+	size_t n;
+
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*socket) || socket->id.idiag_dport == 0)
+		return MNL_CB_OK;
+	flow.family = socket->idiag_family;
+	n = address_bytes(flow.family);
+	memcpy(flow.remote.bytes, socket->id.idiag_dst, n);
+	memcpy(flow.local.bytes, socket->id.idiag_src, n);
+	flow.remote_port = ntohs(socket->id.idiag_dport);
+	flow.local_port = ntohs(socket->id.idiag_sport);
+	flow_unmap(&flow);
+	reader->callback(&flow, reader->userdata);
+	return MNL_CB_OK;
+}
+
+int sockets_foreach_udp(struct sockets *sockets,
+	void (*callback)(const struct flow *flow, void *userdata), void *userdata)
+{
+	static const uint8_t families[] = { AF_INET, AF_INET6 };
+	struct reader reader = { IPPROTO_UDP, callback, userdata };
+	int status = 0;
+
+	for (size_t i = 0; i < N_ELEMENTS(families) && status == 0; i++) {
+		const struct flow any = { .family = families[i], .l4proto = IPPROTO_UDP };
+		char buffer[256];
+		struct nlmsghdr *message = flow_request(buffer, SOCK_DIAG_BY_FAMILY, &any);
+		struct inet_diag_req_v2 *request = mnl_nlmsg_get_payload(message);
+
+		message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+		request->idiag_states = 1u << TCP_ESTABLISHED;
+		status = netlink_request(sockets->questions, message, on_socket, &reader);
+	}
+	return status;
+}
+
 int sockets_destroy(struct sockets *sockets, const struct flow *flow)
 {
 	char buffer[256];
@@ -149,49 +209,10 @@ int sockets_watch_fd(const struct sockets *sockets)
 	return netlink_fd(sockets->news);
 }
 
-/* An IPv4 connection of an IPv6 socket has mapped addresses (RFC 4291, section 2.5.5.2). */
-static void flow_unmap(struct flow *flow)
-{
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-
-	if (flow->family != AF_INET6 || memcmp(flow->remote.bytes, mapped, sizeof(mapped)) != 0)
-		return;
-	flow->family = AF_INET;
-	memmove(flow->remote.bytes, flow->remote.bytes + 12, 4);
-	memset(flow->remote.bytes + 4, 0, 12);
-	memmove(flow->local.bytes, flow->local.bytes + 12, 4);
-	memset(flow->local.bytes + 4, 0, 12);
-}
-
-struct reader {
-	void (*callback)(const struct flow *flow, void *userdata);
-	void *userdata;
-};
-
-static int on_gone(const struct nlmsghdr *message, void *userdata)
-{
-	const struct reader *reader = userdata;
-	const struct inet_diag_msg *socket = mnl_nlmsg_get_payload(message);
-	struct flow flow = { .l4proto = IPPROTO_TCP };
-	size_t n;
-
-	if (mnl_nlmsg_get_payload_len(message) < sizeof(*socket) || socket->id.idiag_dport == 0)
-		return MNL_CB_OK;
-	flow.family = socket->idiag_family;
-	n = address_bytes(flow.family);
-	memcpy(flow.remote.bytes, socket->id.idiag_dst, n);
-	memcpy(flow.local.bytes, socket->id.idiag_src, n);
-	flow.remote_port = ntohs(socket->id.idiag_dport);
-	flow.local_port = ntohs(socket->id.idiag_sport);
-	flow_unmap(&flow);
-	reader->callback(&flow, reader->userdata);
-	return MNL_CB_OK;
-}
-
 int sockets_watch_read(struct sockets *sockets,
 	void (*callback)(const struct flow *flow, void *userdata), void *userdata)
 {
-	struct reader reader = { callback, userdata };
+	struct reader reader = { IPPROTO_TCP, callback, userdata };
 	char buffer[NETLINK_BUFFER_BYTES];
 	int status = 0;
 
@@ -207,6 +228,6 @@ int sockets_watch_read(struct sockets *sockets,
 		else if (n < 0)
 			return -errno;
 		else
-			(void)mnl_cb_run(buffer, n, 0, 0, on_gone, &reader);
+			(void)mnl_cb_run(buffer, n, 0, 0, on_socket, &reader);
 	}
 }

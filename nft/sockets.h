@@ -17,6 +17,10 @@ DEFINE_CLEANUP(struct sockets *, sockets_free)
  * 0 where it has none; -errno. */
 int sockets_find(struct sockets *sockets, const struct flow *flow);
 
+/* Calls back for each connected UDP socket. Returns 0 or -errno. */
+int sockets_foreach_udp(struct sockets *sockets,
+	void (*callback)(const struct flow *flow, void *userdata), void *userdata);
+
 /* Ends the flow's socket: both ends get a reset (TCP). Returns 0; -ENOENT where it has none;
  * -EOPNOTSUPP where the kernel was built without CONFIG_INET_DIAG_DESTROY; -errno. */
 int sockets_destroy(struct sockets *sockets, const struct flow *flow);

@@ -122,6 +122,30 @@ static int report_failure(int status, const char *what)
 	return status;
 }
 
+struct udp_collection {
+	const struct agent *agent;
+	struct flow_list flows;
+};
+
+static void collect_udp(const struct flow *flow, void *userdata)
+{
+	struct udp_collection *collection = userdata;
+
+	if (policies_manage(&collection->agent->policies, flow->local_port, PROTOCOL_UDP))
+		(void)flow_list_add(&collection->flows, flow);
+}
+
+/* Where the gate was not there a moment ago: UDP sessions that have a socket of their own are older than it, and
+ * go on like TCP's. */
+static void keep_udp_sessions(struct agent *agent)
+{
+	struct udp_collection collection = { .agent = agent };
+
+	if (sockets_foreach_udp(agent->sockets, collect_udp, &collection) == 0)
+		(void)gate_add_flows(agent->gate, &collection.flows);
+	flow_list_done(&collection.flows);
+}
+
 int gatekeeper_begin(struct agent *agent)
 {
 	_cleanup_(wanted_done) struct wanted wanted = {};
@@ -140,6 +164,8 @@ int gatekeeper_begin(struct agent *agent)
 	wanted_point(&wanted);
 	status = gate_install(
 		agent->gate, &wanted.ruleset, NULL, &agent->gate_found, &agent->gate_owned, &what);
+	if (status == 0 && agent->gate_found == GATE_WAS_ABSENT)
+		keep_udp_sessions(agent);
 	return status == -EPERM ? status : report_failure(status, what);
 }
 
@@ -161,6 +187,8 @@ int gatekeeper_install(struct agent *agent)
 			&agent->gate_owned, &what);
 	if (status < 0)
 		return report_failure(status, what);
+	if (found == GATE_WAS_ABSENT)
+		keep_udp_sessions(agent);
 	return sockets_watch(agent->sockets, wanted.tcp.ranges, wanted.tcp.n);
 }
 
