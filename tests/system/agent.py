@@ -234,6 +234,13 @@ class Agent:
         """Submits a signed revocation."""
         return self.submit(self.sign("revocation", jti=str(uuid.uuid4()), revokes=[id], **claims))
 
+    def await_expired(self, id, bound=5.0):
+        """Waits for the grant's end. The kernel's own clock, which is the gate's, may be some
+        milliseconds behind the daemon's."""
+        self.await_state(id, "expired", bound)
+        await_(lambda: f'"{id}"' not in self.namespace.run("nft", "list", "table", "inet", "jitgate"),
+               0.25, "the kernel's elements ended")
+
     def await_state(self, id, state, bound=5.0):
         def found():
             grants = self.call("ListGrants", all=True)["grants"]

@@ -66,7 +66,7 @@ class Listener:
         self.socket.settimeout(timeout)
         try:
             made, _ = self.socket.accept()
-        except socket.timeout:
+        except (socket.timeout, BlockingIOError):
             return None
         made.settimeout(ANSWER_SECONDS)
         return made
@@ -166,7 +166,7 @@ class Udp:
         self.socket.settimeout(timeout)
         try:
             data, sender = self.socket.recvfrom(65535)
-        except socket.timeout:
+        except (socket.timeout, BlockingIOError):
             return None, None
         return data, sender[:2]
 

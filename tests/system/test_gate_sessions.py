@@ -27,7 +27,7 @@ def happen(event, agent, source, port):
         agent.namespace.call("nft", "flush", "table", "inet", "jitgate")
         agent.namespace.call("nft", "delete", "table", "inet", "jitgate")
     elif event == "a grant's expiry":
-        agent.await_state(agent.grant(f"{port}/tcp", source, seconds=1), "expired")
+        agent.await_expired(agent.grant(f"{port}/tcp", source, seconds=1))
     elif event == "a revocation":
         grant = agent.grant(f"{port}/tcp", source)
         agent.revoke(grant)
@@ -98,7 +98,7 @@ def test_sessions_that_a_grant_let_in_outlive_it(world, agent, family, bound):
     agent.start()
     short = agent.grant("22/tcp", requester.address(family), seconds=2)
     sessions = [Session(requester, address, listener) for _ in range(4)]
-    agent.await_state(short, "expired")
+    agent.await_expired(short)
     assert sessions[0].works()
     agent.revoke(agent.grant("22/tcp", requester.address(family)))
     assert sessions[1].works() and sessions[2].works(server_first=True)
@@ -146,7 +146,7 @@ def test_kill_ends_the_sessions_of_the_grant_and_no_others(world, agent, how, pu
     if how == "revocation":
         agent.revoke(grant, sessions="kill")
     else:
-        agent.await_state(grant, "expired")
+        agent.await_expired(grant)
     await_(lambda: ended(doomed, published), what="the grant's session ended")
     assert kept.works() and older.works()
     assert is_open(world.stranger, vm.v4, 22), other

@@ -25,7 +25,7 @@ def test_only_what_is_granted_opens_and_only_for_its_time(world, agent, family, 
     assert not is_open(requester, address, 2022), "another port opened"
     assert not is_open(requester, address, 53), "another protocol opened"
     assert not is_open(stranger, address, 22), "opened for another source"
-    agent.await_state(grant, "expired")
+    agent.await_expired(grant)
     assert not is_open(requester, address, 22), "open after its end"
 
 

@@ -30,7 +30,7 @@ def test_only_what_is_granted_arrives_and_only_for_its_time(world, agent, family
     assert server.hears(requester, address, 53), "refused in spite of its grant"
     assert not other_port.hears(requester, address, 54), "another port opened"
     assert not server.hears(stranger, address, 53), "opened for another source"
-    agent.await_state(grant, "expired")
+    agent.await_expired(grant)
     fresh = Udp(world.requester, any_address(family))
     assert not server.hears(fresh, address, 53), "a new flow after the grant's end"
 
@@ -57,7 +57,7 @@ def test_a_granted_flow_goes_on_after_the_grant_and_a_new_one_does_not(world, ag
     agent.start()
     grant = agent.grant("53/udp", requester.address(family), seconds=2)
     assert server.hears(client, address, 53)
-    agent.await_state(grant, "expired")
+    agent.await_expired(grant)
     assert server.hears(client, address, 53), "the flow was cut"
     assert not server.hears(Udp(requester, any_address(family)), address, 53)
     agent.kill()
