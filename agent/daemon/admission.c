@@ -16,9 +16,9 @@ static int judge_id(const struct admission *admission, const struct document *do
 	if (memcmp(entry->digest, digest, DOCUMENT_DIGEST_BYTES) != 0)
 		return refuse(refusal, REFUSAL_DUPLICATE_ID,
 			"the id %s came before with other content", document->id);
-	if (!entry->grant || grant_is_live(entry->grant))
-		return KNOWN;
-	return ADMITTED; /* it has ended: what follows says why it can't come again */
+	if (document->kind == DOCUMENT_GRANT && !(entry->grant && grant_is_live(entry->grant)))
+		return ADMITTED; /* it has ended: what follows says why it can't come again */
+	return KNOWN;
 }
 
 static int judge_clock(const struct admission *admission, const struct document *document,
