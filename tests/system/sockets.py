@@ -82,6 +82,11 @@ class Session:
         self.client = connect(client_namespace, address, port or listener.port)
         assert self.client, f"{address} port {port or listener.port} does not answer"
         self.server = listener.accept()
+        # Connections that an earlier is_open() made and closed may come first.
+        while self.server and _host_and_port(self.server.getpeername()) != _host_and_port(
+                self.client.getsockname()):
+            self.server.close()
+            self.server = listener.accept()
         assert self.server
 
     def works(self, server_first=False):
@@ -104,6 +109,10 @@ class Session:
     def close(self):
         self.client.close()
         self.server.close()
+
+
+def _host_and_port(name):
+    return name[0].replace("::ffff:", ""), name[1]
 
 
 def _hears(speaker, hearer):
