@@ -61,7 +61,10 @@ static int submit_document(struct submission *submission, const char *text, size
 	int r;
 
 	submission->n_documents++;
-	parameters = json_pack("{s:s%}", "document", text, n_bytes);
+	/* The agent hangs up on a message with a NUL in it. */
+	parameters = memchr(text, '\0', n_bytes) ?
+		NULL :
+		json_pack("{s:s%}", "document", text, n_bytes);
 	if (!parameters)
 		return tell_refusal(submission, refusal_code_name(REFUSAL_MALFORMED),
 			"the document is not text");
