@@ -38,3 +38,19 @@ def agent(world, tmp_path):
     yield made
     made.close()
     print(made.log())
+    print("\n".join(f"{record['time']} {record['type']}: {record['message']}"
+                    for record in made.audit()[-20:]))
+
+
+_measured = {}
+
+
+@pytest.fixture
+def measure():
+    """measure(what, value): values that are told at the end of the run."""
+    return lambda what, value: _measured.setdefault(what, []).append(str(value))
+
+
+def pytest_terminal_summary(terminalreporter):
+    for what, values in _measured.items():
+        terminalreporter.write_line(f"measured: {what}: {', '.join(values)}")

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """UDP: there is no session that the kernel knows; the gate remembers flows."""
 
+import math
+import time
+
 import pytest
 
 from harness import Udp, await_
@@ -36,17 +39,58 @@ def test_only_what_is_granted_arrives_and_only_for_its_time(world, agent, family
 
 
 @families
-def test_a_connected_server_hears_nothing_new(world, agent, family):
-    """A socket that is connected to the sender is no permission: on UDP the kernel's socket says
-    nothing of who began."""
+def test_a_connected_socket_older_than_the_gate_goes_on(world, agent, family):
+    """DTLS and VPN servers have a socket for each peer; it says that the two have met before."""
     vm, requester = world.vm, world.requester
     client = Udp(requester, requester.address(family), 5353)
+    other = Udp(requester, requester.address(family), 5354)
     server = Udp(vm, vm.address(family), 53, connected_to=(requester.address(family), 5353))
-    assert server.hears(client, vm.address(family), 53), "nothing arrives even without a gate"
+    unconnected = Udp(vm, any_address(family), 53)
+    agent.start()
+    assert server.hears(client, vm.address(family), 53)
+    agent.kill()
+    agent.start()
+    assert server.hears(client, vm.address(family), 53)
+    assert not unconnected.hears(other, vm.address(family), 53)
+
+
+@families
+def test_a_socket_that_connects_behind_the_gate_hears_nothing_new(world, agent, family):
+    """It is no permission: the gate was there first, and the socket has sent nothing."""
+    vm, requester = world.vm, world.requester
+    client = Udp(requester, requester.address(family), 5353)
+    agent.start()
+    server = Udp(vm, vm.address(family), 53, connected_to=(requester.address(family), 5353))
+    assert not server.hears(client, vm.address(family), 53)
+    agent.kill()
     agent.start()
     assert not server.hears(client, vm.address(family), 53)
     agent.grant("53/udp", requester.address(family))
     assert server.hears(client, vm.address(family), 53)
+
+
+@families
+def test_a_grant_is_over_within_50_ms_of_its_end(world, agent, family):
+    address = world.vm.address(family)
+    server = Udp(world.vm, any_address(family), 53)
+    end = math.ceil(time.time() + 0.5)
+    agent.start()
+    agent.grant("53/udp", world.requester.address(family), exp=end)
+    sent, arrived = {}, set()
+    for port in range(10000, 60000):
+        if time.time() > end + 0.3:
+            break
+        client = Udp(world.requester, any_address(family), port)
+        sent[port] = time.time()
+        client.send(address, 53)
+        client.close()
+        arrived.add(server.receive(0.001)[1])
+    while (sender := server.receive(0.1)[1]):
+        arrived.add(sender)
+    arrived = {sender[1] for sender in arrived if sender}
+    early = [port for port, when in sent.items() if when < end - 0.05 and port not in arrived]
+    late = [port for port, when in sent.items() if when > end + 0.05 and port in arrived]
+    assert arrived and not early and not late
 
 
 @families

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Others change the gate: the kernel refuses it, or the agent puts it back at once and says who it was."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from harness import Listener, Session, await_, is_open
+from knocking import Accepting, Knocking
+
+families = pytest.mark.parametrize("family", [4, 6])
+
+# What opens the gate, or tries: each leaves a stranger in, or the granted out, unless it is mended.
+CHANGES = {
+    "flush ruleset": "flush ruleset",
+    "delete table": "delete table inet jitgate",
+    "flush table": "flush table inet jitgate",
+    "flush chain": "flush chain inet jitgate prerouting",
+    "accept rule": "insert rule inet jitgate prerouting accept",
+    "drop rule": "insert rule inet jitgate prerouting tcp dport 22 drop",
+    "foreign chain": "add chain inet jitgate mine "
+                     "{ type filter hook prerouting priority -400; policy drop; }",
+    "flush managed ports": "flush set inet jitgate managed_tcp",
+    "flush grants": "flush set inet jitgate grants4; flush set inet jitgate grants6",
+    "own grant": "add element inet jitgate grants4 { 198.51.100.66 . tcp . 22 };"
+                 "add element inet jitgate grants6 { 2001:db8:51::66 . tcp . 22 }",
+    "own always_allow": "add element inet jitgate always_allow4 { 198.51.100.0/24 . tcp . 22 };"
+                        "add element inet jitgate always_allow6 { 2001:db8:51::/48 . tcp . 22 }",
+    "dormant": "add table inet jitgate { flags dormant; }",
+}
+changes = pytest.mark.parametrize("change", CHANGES)
+
+
+@pytest.fixture(scope="session")
+def older_kernel(tmp_path_factory):
+    """The environment of a daemon whose kernel can't own tables."""
+    compiler = os.environ.get("CC", "cc").split()[0]
+    if not shutil.which(compiler):
+        pytest.skip("no C compiler to build the stand-in for an older kernel")
+    library = tmp_path_factory.mktemp("shim") / "older_kernel.so"
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "older_kernel.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, source, "-ldl"],
+                   check=True)
+    return {"LD_PRELOAD": str(library), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+
+
+def stands_as_before(world, address, family, sessions):
+    assert all(session.works() for session in sessions), "a session was lost"
+    assert is_open(world.requester, address, 22), "the granted source is shut out"
+    assert not is_open(world.stranger, address, 22), "a stranger gets in"
+
+
+def with_sessions(world, agent, family, listener):
+    """A session older than the gate, and one that a grant let in."""
+    address = world.vm.address(family)
+    older = Session(world.stranger, address, listener)
+    agent.start()
+    agent.grant("22/tcp", world.requester.address(family))
+    return [older, Session(world.requester, address, listener)]
+
+
+@families
+def test_other_programs_cannot_change_an_owned_gate(world, agent, family):
+    vm, address = world.vm, world.vm.address(family)
+    listener = Listener(vm, "::", 22, dual_stack=True)
+    sessions = with_sessions(world, agent, family, listener)
+    if not agent.call("Status")["gate"]["owned"]:
+        pytest.skip("this kernel can't own tables (before 6.9)")
+    before = vm.run("nft", "--stateless", "list", "table", "inet", "jitgate")
+    for name, change in CHANGES.items():
+        done = vm.call("nft", change)
+        # Flushing the ruleset passes over what it may not touch.
+        assert done.returncode != 0 or name == "flush ruleset", name
+        assert vm.run("nft", "--stateless", "list", "table", "inet", "jitgate") == before, name
+    stands_as_before(world, address, family, sessions)
+    assert not agent.audit("gate_repaired")
+
+
+@changes
+@families
+def test_what_was_changed_while_the_daemon_was_away_is_mended_at_its_start(
+        world, agent, family, change):
+    vm, address = world.vm, world.vm.address(family)
+    listener = Listener(vm, "::", 22, dual_stack=True)
+    sessions = with_sessions(world, agent, family, listener)
+    agent.stop()
+    done = vm.call("nft", CHANGES[change])
+    # The kernel puts no table to sleep that has had an owner.
+    assert done.returncode == 0 or change == "dormant", done.stderr
+    agent.start()
+    stands_as_before(world, address, family, sessions)
+
+
+@changes
+@families
+def test_a_gate_that_cannot_be_owned_is_put_back_within_100_ms(
+        world, agent, family, change, older_kernel, measure):
+    vm, address = world.vm, world.vm.address(family)
+    listener = Listener(vm, "::", 22, dual_stack=True)
+    agent.environment.update(older_kernel)
+    sessions = with_sessions(world, agent, family, listener)
+    assert not agent.call("Status")["gate"]["owned"]
+    assert not is_open(world.stranger, address, 22)
+    begun = time.monotonic()
+    culprit = vm.call("nft", CHANGES[change])
+    assert culprit.returncode == 0, culprit.stderr
+    record = agent.await_audit("gate_repaired")
+    seconds = time.monotonic() - begun
+    measure(f"gate put back after {change}: by the daemon's clock",
+            f"{record['details']['repairUsec'] / 1000:.1f} ms")
+    measure(f"gate put back after {change}: nft's run included", f"{seconds * 1000:.0f} ms")
+    assert seconds < 0.1
+    assert (record["details"]["process"], record["details"]["pid"]) == ("nft", culprit.pid)
+    stands_as_before(world, address, family, sessions)
+    assert len(agent.audit("gate_repaired")) == 1, "it repairs what it did itself"
+
+
+@families
+def test_a_stranger_who_hammers_gets_in_for_some_milliseconds_at_most(
+        world, agent, family, older_kernel, measure):
+    vm, address = world.vm, world.vm.address(family)
+    listener = Listener(vm, "::", 22, dual_stack=True)
+    agent.environment.update(older_kernel)
+    agent.start()
+    agent.grant("22/tcp", world.requester.address(family))
+    flushes = []
+    with Accepting(listener), Knocking(world.stranger, address, 22, 0.001) as stranger:
+        for n in range(5):
+            await_(lambda: time.monotonic() > (flushes or [0])[-1] + 0.2)
+            flushes.append(time.monotonic())
+            vm.run("nft", "flush ruleset")
+            agent.await_audit("gate_repaired", count=n + 1)
+    late = [begun - max(flush for flush in flushes if flush < begun)
+            for begun in stranger.let_in if begun > flushes[0]]
+    measure("a stranger's connections let in by 5 flushes", len(stranger.let_in))
+    measure("the latest of them after nft was called", f"{max(late, default=0) * 1000:.1f} ms")
+    assert stranger.refused, "nobody hammered"
+    assert max(late, default=0) < 0.1
+
+
+def test_a_gate_of_an_older_kernel_survives_the_daemon(world, agent, older_kernel):
+    """Without ownership nothing takes the table away either."""
+    listener = Listener(world.vm, "::", 22, dual_stack=True)
+    agent.environment.update(older_kernel)
+    sessions = with_sessions(world, agent, 4, listener)
+    agent.kill()
+    stands_as_before(world, world.vm.v4, 4, sessions)
+    agent.start()
+    stands_as_before(world, world.vm.v4, 4, sessions)
