@@ -78,6 +78,10 @@ $(bench): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
 	$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(jitgate_libs)
 
+.PHONY: bench
+bench: all $(bench)
+	$(Q)tests/bench/run $(BUILD)
+
 .PHONY: unit
 unit: $(unit_tests)
 	$(Q)for test in $^; do echo "$$test"; "$$test" || exit 1; done
