@@ -322,26 +322,53 @@ static int judge_again(const struct agent *agent, const struct trust_key *key,
 	return policies_check(&agent->policies, key, grant->document, 0, refusal);
 }
 
+/* May it live on? The refusal says why not. */
+static bool grant_may_stay(
+	const struct agent *agent, const struct grant *grant, struct refusal *refusal)
+{
+	const struct trust_key *key = NULL;
+
+	if (grant->origin == GRANT_SIGNED) {
+		key = trust_find(agent->trust, grant->kid);
+		if (!key) {
+			(void)refuse(refusal, REFUSAL_UNKNOWN_KEY,
+				"the key that signed it is not trusted any more");
+			return false;
+		}
+	}
+	return judge_again(agent, key, grant, refusal) != REFUSED;
+}
+
+/* On disk before the kernel changes, as any revocation: what ended with its key must not come back with it. */
+static void record_ends(struct agent *agent, const struct recomputation *grants)
+{
+	json_t *records = json_array();
+	struct refusal refusal;
+
+	for (size_t i = 0; i < grants->n; i++)
+		if (!grant_may_stay(agent, grants->items[i], &refusal))
+			json_array_append_new(records,
+				record_revoked(grants->items[i]->document->id, refusal.message,
+					grants->now.wall_usec));
+	record_keep_all(agent, records);
+}
+
 int lifecycle_reconsider(struct agent *agent)
 {
 	struct recomputation grants;
+	struct refusal refusal;
 	int status = collect_grants(agent, &grants);
 
+	if (status >= 0)
+		record_ends(agent, &grants);
 	for (size_t i = 0; i < grants.n && status >= 0; i++) {
 		struct grant *grant = grants.items[i];
-		const struct trust_key *key = NULL;
-		struct refusal refusal = {};
 
-		if (grant->origin == GRANT_SIGNED) {
-			key = trust_find(agent->trust, grant->kid);
-			if (!key) {
-				status = lifecycle_revoke(agent, grant, false,
-					"the key that signed it is not trusted any more", NULL);
-				continue;
-			}
-		}
-		if (judge_again(agent, key, grant, &refusal) == REFUSED)
-			status = lifecycle_revoke(agent, grant, false, refusal.message, NULL);
+		if (grant_may_stay(agent, grant, &refusal))
+			continue;
+		registry_mark_revoked(agent->registry,
+			registry_find(agent->registry, grant->document->id));
+		status = lifecycle_revoke(agent, grant, false, refusal.message, NULL);
 	}
 	free(grants.items);
 	return status;

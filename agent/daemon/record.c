@@ -132,15 +132,29 @@ bool record_read_deadline(const struct agent *agent, const json_t *record, uint6
 	return true;
 }
 
-bool record_keep(struct agent *agent, json_t *record)
+static int append_all(struct ledger *ledger, const json_t *records)
 {
-	json_auto_t *owned = record;
-	int status = -ENOMEM;
+	const json_t *record;
+	int status = 0;
+	size_t i;
 
-	if (!owned)
-		return false;
+	json_array_foreach(records, i, record)
+	{
+		if (status == 0)
+			status = ledger_append(ledger, record);
+	}
+	return status;
+}
+
+bool record_keep_all(struct agent *agent, json_t *records)
+{
+	json_auto_t *owned = records;
+	int status = -ENOENT;
+
+	if (json_array_size(owned) == 0)
+		return true;
 	if (agent->ledger) {
-		status = ledger_append(agent->ledger, owned);
+		status = append_all(agent->ledger, owned);
 		if (status == 0)
 			status = ledger_sync(agent->ledger);
 		if (status == 0)
@@ -149,8 +163,13 @@ bool record_keep(struct agent *agent, json_t *record)
 	agent_log(LOG_WARNING, "can't write to %s: %s; it will not survive a reboot",
 		agent->config->state_directory, strerror(-status));
 	if (agent->runtime)
-		(void)ledger_append(agent->runtime, owned);
+		(void)append_all(agent->runtime, owned);
 	return false;
+}
+
+bool record_keep(struct agent *agent, json_t *record)
+{
+	return record && record_keep_all(agent, json_pack("[o]", record));
 }
 
 void record_keep_runtime(struct agent *agent, json_t *record)

@@ -49,6 +49,9 @@ bool record_read_deadline(const struct agent *agent, const json_t *record, uint6
  */
 bool record_keep(struct agent *agent, json_t *record);
 
+/* The same for an array of records, synced once. */
+bool record_keep_all(struct agent *agent, json_t *records);
+
 /* Appends to the runtime ledger; what it loses is gone at reboot anyway. Consumes the record. */
 void record_keep_runtime(struct agent *agent, json_t *record);
 
