@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`sessions: kill` and `on_expiry = kill` end what that grant let in, and nobody else's session."""
+
+import pytest
+
+from harness import Listener, Session, await_, is_open
+
+KILLING_PORTS = {"ssh": {"number": 22, "on_expiry": "kill", "max_request_access_duration": "PT1H",
+                         "always_allow": "198.51.100.66"},
+                 "web": {"number": 80, "max_request_access_duration": "PT1H"}}
+
+
+def opened(agent):
+    """How many sessions the agent knows of, by grant."""
+    sessions = agent.call("ListSessions")["sessions"]
+    return sorted(session["grant"] for session in sessions if "grant" in session)
+
+
+class Crowd:
+    """A session of each kind that must survive, and two of the grant that is to end."""
+
+    def __init__(self, world, agent):
+        requester, stranger = world.requester, world.stranger
+        ssh, web = Listener(world.vm, "0.0.0.0", 22), Listener(world.vm, "0.0.0.0", 80)
+        requester.ip("addr add 192.0.2.8/24 dev eth0")
+        self.others = {"older than the gate": Session(requester, "192.0.2.1", ssh)}
+        agent.configure(ports=KILLING_PORTS)
+        agent.start()
+        self.others["always_allow"] = Session(stranger, "192.0.2.1", ssh)
+        self.others["another port"] = None
+        agent.grant("80/tcp", "192.0.2.7", jti="of-web")
+        self.others["another port"] = Session(requester, "192.0.2.1", web)
+        before = agent.grant("22/tcp", "192.0.2.7", jti="before")
+        self.others["a grant before"] = Session(requester, "192.0.2.1", ssh)
+        await_(lambda: opened(agent) == ["before", "of-web"], what="sessions are known")
+        agent.revoke(before)
+        self.grants = len(opened(agent))
+        self.ssh, self.web = ssh, web
+
+    def come_in(self, world, agent, **claims):
+        grant = agent.grant("22/tcp", "192.0.2.7", jti="g", **claims)
+        self.mine = [Session(world.requester, "192.0.2.1", self.ssh) for _ in range(2)]
+        await_(lambda: opened(agent).count("g") == 2, what="the grant's sessions are known")
+        return grant
+
+    def assert_only_mine_died(self):
+        assert all(session.is_dead() for session in self.mine)
+        assert {name: s.works() for name, s in self.others.items()} == dict.fromkeys(
+            self.others, True)
+
+
+@pytest.fixture
+def crowd(world, agent):
+    return Crowd(world, agent)
+
+
+BETWEEN = {"": lambda agent: None, "restart": lambda agent: (agent.stop(), agent.start()),
+           "kill -9": lambda agent: (agent.kill(), agent.start())}
+
+
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=[name or "at once" for name in BETWEEN])
+def test_a_revocation_ends_the_sessions_of_its_grant(world, agent, crowd, between):
+    grant = crowd.come_in(world, agent)
+    between(agent)
+    agent.revoke(grant, sessions="kill")
+    crowd.assert_only_mine_died()
+    await_(lambda: "g" not in opened(agent), what="its sessions are gone from the list")
+    killed = [r for r in agent.audit("session_ended") if r["grant"] == "g"]
+    assert len(killed) == 2 and {r["reason"] for r in killed} == {"killed"}
+    assert {r["subject"] for r in killed} == {"alice"}
+
+
+def test_sessions_of_no_daemon_are_known_by_their_grant(world, agent, crowd):
+    """Let in while the daemon was dead: the kernel's sets remember them."""
+    grant = agent.grant("22/tcp", "192.0.2.7", jti="g")
+    agent.kill()
+    crowd.mine = [Session(world.requester, "192.0.2.1", crowd.ssh) for _ in range(2)]
+    agent.start()
+    await_(lambda: opened(agent).count("g") == 2, what="sessions are taken up")
+    agent.revoke(grant, sessions="kill")
+    crowd.assert_only_mine_died()
+
+
+@pytest.mark.parametrize("sessions", [None, "keep"])
+def test_a_revocation_keeps_sessions_unless_told(world, agent, crowd, sessions):
+    """The port's on_expiry = kill is for expiry."""
+    grant = crowd.come_in(world, agent)
+    agent.revoke(grant, sessions=sessions)
+    assert all(session.works() for session in crowd.mine)
+    assert not is_open(world.requester, "192.0.2.1", 22)
+
+
+def test_root_ends_sessions(world, agent, crowd):
+    grant = crowd.come_in(world, agent)
+    done = agent.cli("revoke", grant, "--sessions", "kill", "--reason", "stolen laptop", "--json")
+    assert done.returncode == 0 and '"sessionsEnded": 2' in done.stdout
+    crowd.assert_only_mine_died()
+
+
+@pytest.mark.parametrize("between", ["", "kill -9"], ids=["running", "kill -9"])
+def test_expiry_ends_sessions_where_the_port_says_so(world, agent, crowd, between):
+    crowd.come_in(world, agent, seconds=2)
+    BETWEEN[between](agent)
+    agent.await_state("g", "expired")
+    crowd.assert_only_mine_died()
+
+
+def test_expiry_while_no_daemon_runs(world, agent, crowd):
+    """What ends then is ended when it is back."""
+    crowd.come_in(world, agent, seconds=1)
+    agent.kill()
+    await_(lambda: not is_open(world.requester, "192.0.2.1", 22), what="the kernel ends it")
+    assert all(session.works() for session in crowd.mine)
+    agent.start()
+    crowd.assert_only_mine_died()
+
+
+def test_sessions_belong_to_the_grant_that_lasts_longest(world, agent, crowd):
+    """Where two cover a source, ending the shorter kills nobody."""
+    short = agent.grant("22/tcp", "192.0.2.7", seconds=300, jti="short")
+    crowd.come_in(world, agent, seconds=600)
+    agent.revoke(short, sessions="kill")
+    assert all(session.works() for session in crowd.mine)
+    agent.revoke("g", sessions="kill")
+    crowd.assert_only_mine_died()
+
+
+def test_ipv6_sessions_end(world, agent):
+    agent.configure(ports=KILLING_PORTS)
+    agent.start()
+    listener = Listener(world.vm, "::", 22, dual_stack=True)
+    grant = agent.grant("22/tcp", ["2001:db8:2::7", "192.0.2.7"])
+    sessions = [Session(world.requester, address, listener)
+                for address in ("2001:db8:2::1", "192.0.2.1")]
+    await_(lambda: len(opened(agent)) == 2, what="sessions are known")
+    agent.revoke(grant, sessions="kill")
+    assert all(session.is_dead() for session in sessions)
+
+
+@pytest.mark.parametrize("to", ["container", "redirect"])
+@pytest.mark.parametrize("between", ["", "kill -9"], ids=["at once", "kill -9"])
+def test_sessions_through_destination_nat_end(world, agent, to, between):
+    """Those to a container have no socket here: their way is cut, nobody else's."""
+    container = world.container() if to == "container" else None
+    target = "dnat ip to 172.17.0.2:2222" if container else "redirect to :2222"
+    world.vm.nft("table inet published { chain prerouting {"
+                 " type nat hook prerouting priority dstnat;"
+                 f" meta nfproto ipv4 tcp dport 22 {target}; }}; }}")
+    listener = Listener(container or world.vm, "0.0.0.0", 2222)
+    agent.start()
+    world.requester.ip("addr add 192.0.2.8/24 dev eth0")
+    mine = agent.grant("22/tcp", "192.0.2.7", jti="g")
+    session = Session(world.requester, "192.0.2.1", listener, port=22)
+    agent.grant("22/tcp", "198.51.100.66", jti="other")
+    other = Session(world.stranger, "192.0.2.1", listener, port=22)
+    await_(lambda: opened(agent) == ["g", "other"], what="sessions are known")
+    BETWEEN[between](agent)
+    agent.revoke(mine, sessions="kill")
+    session.client.settimeout(0.5)
+    session.server.settimeout(0.5)
+    assert not session.works()
+    assert other.works()
+    assert opened(agent) == ["other"]
