@@ -410,6 +410,21 @@ static int compare_bounds(const void *a, const void *b)
 	return (int)y->last - (int)x->last;
 }
 
+int elements_find_flow(struct netlink *netlink, enum gate_set id, const struct flow *flow)
+{
+	_cleanup_(nftnl_set_freep) struct nftnl_set *set = gate_set_reference(id);
+	uint8_t key[KEY_BYTES_MAX];
+	char buffer[512];
+	struct nlmsghdr *request;
+
+	if (!set || !set_add_key(set, key, flow_key(key, flow)))
+		return -ENOMEM;
+	request = nftnl_nlmsg_build_hdr(
+		buffer, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_ACK, 0);
+	nftnl_set_elems_nlmsg_build_payload(request, set);
+	return netlink_request(netlink, request, NULL, NULL);
+}
+
 int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_range_list *list)
 {
 	_cleanup_(port_range_list_done) struct port_range_list bounds = {};

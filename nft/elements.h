@@ -63,6 +63,9 @@ int elements_read(struct netlink *netlink, enum gate_set set, struct element_lis
 int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_range_list *list);
 int elements_read_flows(struct netlink *netlink, enum gate_set set, struct flow_list *list);
 
+/* Looks for one flow. Returns 0 where the set has it; -ENOENT where not; -errno. */
+int elements_find_flow(struct netlink *netlink, enum gate_set set, const struct flow *flow);
+
 /* Appends a flow. Returns 0 or -ENOMEM. */
 int flow_list_add(struct flow_list *list, const struct flow *flow);
 

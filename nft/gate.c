@@ -530,15 +530,20 @@ int gate_add_flows(struct gate *gate, const struct flow_list *flows)
 	return status < 0 ? status : transaction_commit(transaction, gate->netlink, NULL);
 }
 
-/* One by one: what is gone already must not keep the others. */
+/*
+ * One by one: what is gone already must not keep the others. And asked first: to undo a transaction that fails,
+ * the kernel waits for all processors to pass (synchronize_rcu), some 10 ms, in which nothing is repaired.
+ */
 int gate_forget_sessions(struct gate *gate, const struct flow *flows, size_t n)
 {
 	int error = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		_cleanup_(transaction_freep) struct transaction *transaction = NULL;
-		int status = transaction_new(&transaction);
+		int status = elements_find_flow(gate->netlink, flow_set(&flows[i]), &flows[i]);
 
+		if (status == 0)
+			status = transaction_new(&transaction);
 		if (status == 0)
 			status = elements_change_flows(transaction, NFT_MSG_DELSETELEM,
 				flow_set(&flows[i]), &flows[i], 1);

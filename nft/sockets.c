@@ -16,6 +16,9 @@
 
 #define ALL_STATES UINT32_MAX
 
+/* Then others have their turn: who connects and closes without end must not keep the gate from being repaired. */
+#define NEWS_AT_ONCE 64
+
 struct sockets {
 	struct netlink *questions;
 	struct netlink *news;
@@ -216,7 +219,7 @@ int sockets_watch_read(struct sockets *sockets,
 	char buffer[NETLINK_BUFFER_BYTES];
 	int status = 0;
 
-	for (;;) {
+	for (int i = 0; i < NEWS_AT_ONCE; i++) {
 		ssize_t n = recv(sockets_watch_fd(sockets), buffer, sizeof(buffer), 0);
 
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -230,4 +233,5 @@ int sockets_watch_read(struct sockets *sockets,
 		else
 			(void)mnl_cb_run(buffer, n, 0, 0, on_socket, &reader);
 	}
+	return status;
 }

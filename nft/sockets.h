@@ -33,6 +33,6 @@ int sockets_destroy(struct sockets *sockets, const struct flow *flow);
 int sockets_watch(struct sockets *sockets, const struct port_range *ports, size_t n_ports);
 int sockets_watch_fd(const struct sockets *sockets);
 
-/* Reads what is there. Returns 0; -ENOBUFS where some were lost; -errno. */
+/* Reads what is there, or the first part of it. Returns 0; -ENOBUFS where some were lost; -errno. */
 int sockets_watch_read(struct sockets *sockets,
 	void (*callback)(const struct flow *flow, void *userdata), void *userdata);

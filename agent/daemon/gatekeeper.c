@@ -306,6 +306,10 @@ int gatekeeper_watch(struct agent *agent)
 	if (status == 0)
 		status = sd_event_add_io(agent->event, &agent->watch_source,
 			watch_fd(agent->watch), EPOLLIN, on_watch, agent);
+	/* A gate that is not there comes before whatever else there is to do. */
+	if (status >= 0)
+		status = sd_event_source_set_priority(
+			agent->watch_source, 2 * SD_EVENT_PRIORITY_IMPORTANT);
 	if (status < 0)
 		return status;
 	status = sd_event_add_inotify(agent->event, &agent->legacy_source, LEGACY_LOCK_DIRECTORY,
