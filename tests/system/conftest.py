@@ -2,6 +2,7 @@
 """Fixtures: each test has a fresh world, an agent that is not yet started, and its own directory."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -40,6 +41,19 @@ def agent(world, tmp_path):
     print(made.log())
     print("\n".join(f"{record['time']} {record['type']}: {record['message']}"
                     for record in made.audit()[-20:]))
+
+
+@pytest.fixture(scope="session")
+def older_kernel(tmp_path_factory):
+    """The environment of a daemon whose kernel can't own tables."""
+    compiler = os.environ.get("CC", "cc").split()[0]
+    if not shutil.which(compiler):
+        pytest.skip("no C compiler to build the stand-in for an older kernel")
+    library = tmp_path_factory.mktemp("shim") / "older_kernel.so"
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "older_kernel.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, source, "-ldl"],
+                   check=True)
+    return {"LD_PRELOAD": str(library), "ASAN_OPTIONS": "verify_asan_link_order=0"}
 
 
 _measured = {}

@@ -19,6 +19,7 @@ class Knocking:
     def __init__(self, namespace, address, port, interval=0.003):
         self.namespace, self.address, self.port, self.interval = namespace, address, port, interval
         self.let_in, self.refused = [], []
+        self.n_begun = 0
         self._waiting = {}
         self._poll = select.poll()
         self._stop = threading.Event()
@@ -32,6 +33,7 @@ class Knocking:
             raise OSError(status, "connect")
         self._waiting[made.fileno()] = made, time.monotonic()
         self._poll.register(made, select.POLLOUT)
+        self.n_begun += 1
 
     def _collect(self, timeout_ms):
         for descriptor, _ in self._poll.poll(timeout_ms):

@@ -59,7 +59,7 @@ class Listener:
         if self.socket.family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
         self.socket.bind((address, port))
-        self.socket.listen(128)
+        self.socket.listen(4096)
 
     def accept(self, timeout=ANSWER_SECONDS):
         """The next connection, or None."""

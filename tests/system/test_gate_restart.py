@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restarts and reloads leave no gap: a stranger and a granted source knock all the while."""
+
+import pytest
+
+from harness import Listener, await_, is_open
+from knocking import Accepting, Knocking
+
+families = pytest.mark.parametrize("family", [4, 6])
+TIMES = 20
+
+
+def knocked_all_the_while(stranger, granted, action):
+    """Whether both have knocked between every two of the actions."""
+    with stranger, granted:
+        for n in range(TIMES):
+            before = stranger.n_begun, granted.n_begun
+            action(n)
+            await_(lambda: stranger.n_begun > before[0] and granted.n_begun > before[1])
+    assert not stranger.let_in, f"{len(stranger.let_in)} of a stranger's connections got in"
+    assert not granted.refused, f"{len(granted.refused)} granted connections were refused"
+    assert len(granted.let_in) >= TIMES and len(stranger.refused) >= TIMES
+
+
+@families
+@pytest.mark.parametrize("how", ["kill", "stop", "reload", "reload with NAT"])
+def test_nobody_slips_in_and_nobody_granted_is_refused(world, agent, family, how):
+    address = world.vm.address(family)
+    listener = Listener(world.vm, "::", 22, dual_stack=True)
+    agent.configure(on_stop="keep")
+    agent.start()
+    agent.grant("22/tcp", world.requester.address(family))
+    ports = dict(agent.ports)
+
+    def act(n):
+        if how in ("kill", "stop"):
+            getattr(agent, how)()
+            agent.start()
+            return
+        other = {"other": {"number": 7000 + n, "protocol": "*", "always_allow": "10.0.0.0/8"}}
+        agent.configure(ports={**ports, **(other if n % 3 else {})})
+        if how == "reload with NAT":
+            agent.configure(destination_nat="yes" if n % 2 else "no")
+        agent.reload()
+
+    with Accepting(listener):
+        knocked_all_the_while(Knocking(world.stranger, address, 22),
+                              Knocking(world.requester, address, 22), act)
+    assert not agent.audit("reload_failed")
+
+
+@families
+def test_a_restart_on_a_kernel_that_cannot_own_tables_leaves_no_gap(
+        world, agent, family, older_kernel):
+    """As after an upgrade of the kernel's version too: the table found is not as it would be made now."""
+    address = world.vm.address(family)
+    listener = Listener(world.vm, "::", 22, dual_stack=True)
+    agent.start()
+    agent.grant("22/tcp", world.requester.address(family))
+
+    def act(n):
+        agent.kill()
+        agent.environment = dict(older_kernel if n % 2 else {})
+        agent.start()
+
+    with Accepting(listener):
+        knocked_all_the_while(Knocking(world.stranger, address, 22),
+                              Knocking(world.requester, address, 22), act)
+
+
+def test_on_stop_remove_opens_what_was_managed(world, agent):
+    Listener(world.vm, "::", 22, dual_stack=True)
+    agent.configure(on_stop="remove")
+    agent.start()
+    assert not is_open(world.stranger, world.vm.v4, 22)
+    assert agent.stop() == 0
+    assert is_open(world.stranger, world.vm.v4, 22)
+    assert "jitgate" not in world.vm.run("nft", "list", "tables")
