@@ -133,6 +133,8 @@ static void registry_forget(struct registry *registry, struct registry_entry *en
 {
 	tdelete(entry, &registry->tree, compare_entries);
 	registry->n_entries--;
+	if (entry->revoked && !entry->grant)
+		registry->n_revoked--;
 	entry_free(entry);
 }
 

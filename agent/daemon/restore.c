@@ -32,6 +32,7 @@ struct restoration {
 	size_t n_pending;
 	size_t n_allocated;
 	size_t n_unverified;
+	json_t *revocations; /* their records */
 };
 
 static int restoration_add(struct restoration *restoration, struct registry_entry *entry,
@@ -177,11 +178,19 @@ static int on_record(json_t *record, void *userdata)
 		if (status == 0)
 			status = take_revoked(agent, json_string_value(id));
 	}
+	if (i > 0 && json_array_append(restoration->revocations, record) < 0)
+		status = -ENOMEM;
 	if (status == 0 && text)
 		status = take_document(restoration, text, record);
 	else if (status == 0 && local)
 		status = take_local(restoration, local, record);
 	return status;
+}
+
+/* Its end was told before: by the clock's last record. */
+static bool pending_is_over(const struct agent *agent, const struct pending *pending)
+{
+	return pending->document->expires <= (int64_t)(agent->latest_usec / USEC_PER_SEC);
 }
 
 /* May it come back? A revoked one stays known, so that it can't come again. */
@@ -196,8 +205,7 @@ static bool pending_may_return(
 	if (pending->origin == GRANT_LOCAL)
 		return pending->same_boot &&
 			policies_check_ports(&agent->policies, document, &refusal) == 0;
-	/* Its end was told before: by the clock's last record, or by the deadline of this boot. */
-	if (document->expires <= (int64_t)(agent->latest_usec / USEC_PER_SEC))
+	if (pending_is_over(agent, pending))
 		return false;
 	if (agent_clock_is_behind(agent, now) && !pending->same_boot)
 		return false;
@@ -210,8 +218,9 @@ static int restore_grant(struct agent *agent, struct pending *pending, const str
 	int status;
 
 	if (!pending_may_return(agent, pending, now)) {
-		/* Behind the clock it is not known either, so that it is read again later. */
-		if (!pending->entry->revoked)
+		/* Behind the clock it is not known either, so that it is read again later. A revocation is of use
+		 * until its grant's time is over. */
+		if (!pending->entry->revoked || pending_is_over(agent, pending))
 			registry_drop(agent->registry, pending->entry);
 		return 0;
 	}
@@ -238,6 +247,44 @@ static int restore_pending(struct restoration *restoration)
 	}
 	free(restoration->pending);
 	return status;
+}
+
+static bool is_revoked(const struct agent *agent, const char *id)
+{
+	const struct registry_entry *entry = id ? registry_find(agent->registry, id) : NULL;
+
+	return entry && entry->revoked;
+}
+
+/* True as long as one of the ids that a revocation names needs it. */
+static bool revokes_any(const struct agent *agent, const json_t *record)
+{
+	const json_t *id;
+	size_t i;
+
+	json_array_foreach(json_object_get(record, "revokes"), i, id)
+	{
+		if (is_revoked(agent, json_string_value(id)))
+			return true;
+	}
+	return false;
+}
+
+/* Revocations of which nothing is of use any more; else they would gather for ever. */
+static void forget_revocations(struct agent *agent, const json_t *records)
+{
+	const json_t *record;
+	size_t i;
+
+	json_array_foreach(records, i, record)
+	{
+		const char *id = json_string_value(json_object_get(record, "id"));
+		struct registry_entry *entry = id ? registry_find(agent->registry, id) : NULL;
+
+		if (entry && entry->has_document && entry->kind == DOCUMENT_REVOCATION &&
+			!entry->revoked && !revokes_any(agent, record))
+			registry_drop(agent->registry, entry);
+	}
 }
 
 static void report_damage(struct agent *agent, const char *directory,
@@ -315,10 +362,17 @@ int restore_open(struct agent *agent)
 
 int restore_all(struct agent *agent)
 {
-	struct restoration restoration = { .agent = agent, .durable = true };
+	json_auto_t *revocations = json_array();
+	struct restoration restoration = {
+		.agent = agent,
+		.durable = true,
+		.revocations = revocations,
+	};
 	struct ledger_damage damage;
 	int status;
 
+	if (!revocations)
+		return -ENOMEM;
 	status = read_ledger(&restoration, agent->ledger, agent->config->state_directory);
 	restoration.durable = false;
 	if (status == 0)
@@ -327,6 +381,7 @@ int restore_all(struct agent *agent)
 	/* Also after a failure: what is pending is freed. */
 	if (status == 0)
 		status = restore_pending(&restoration);
+	forget_revocations(agent, revocations);
 	if (status == 0 && agent->runtime)
 		status = ledger_read(agent->runtime, on_session_record, agent, &damage);
 	return status == -ENOMEM ? status : 0;
@@ -388,31 +443,18 @@ struct compaction {
 	bool durable;
 };
 
-static bool is_revoked(const struct agent *agent, const char *id)
-{
-	const struct registry_entry *entry = id ? registry_find(agent->registry, id) : NULL;
-
-	return entry && entry->revoked;
-}
-
 /* A grant as long as it is known, a revocation as long as one of the ids it names is, the policy in force. */
 static bool record_is_needed(const struct agent *agent, const json_t *record)
 {
-	const json_t *revokes = json_object_get(record, "revokes"), *item;
+	const json_t *revokes = json_object_get(record, "revokes");
 	const json_t *local = json_object_get(record, "local");
 	const char *id = json_string_value(json_object_get(record, "id"));
 	const struct registry_entry *entry;
-	size_t i;
 
 	if (is_revoked(agent, json_string_value(json_object_get(record, "revoked"))))
 		return true;
-	json_array_foreach(revokes, i, item)
-	{
-		if (is_revoked(agent, json_string_value(item)))
-			return true;
-	}
 	if (revokes)
-		return false;
+		return revokes_any(agent, record);
 	if (json_object_get(record, "policy"))
 		return id && agent->policy && strcmp(agent->policy->id, id) == 0;
 	if (local)

@@ -147,6 +147,11 @@ static void test_revoked_ids_are_counted_once(void **state)
 	assert_true(registry_find(registry, "came")->revoked);
 	grant_end(registry, grant, NOW);
 	assert_non_null(registry_find(registry, "came"));
+
+	registry_drop(registry, registry_find(registry, "came"));
+	assert_int_equal(registry_count_revoked(registry), 1);
+	registry_drop(registry, entry);
+	assert_int_equal(registry_count_revoked(registry), 0);
 }
 
 static void test_an_entry_is_dropped_with_its_grant(void **state)

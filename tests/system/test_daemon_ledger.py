@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ledger torn, edited and filled with garbage: what was signed holds, and nothing opens.
+
+What is protected: no edit opens a port that no signed document opens at that moment, and none makes a
+grant last longer than its document says. What is not: whoever writes here is root or the daemon's
+user, and may take lines away, a revocation's or a policy's among them; the audit log tells of both.
+"""
+
+import json
+import time
+
+import pytest
+
+from forge import Forge, encode, grant_claims
+from harness import VarlinkError, await_, new_key, port_claim
+from kernel import assert_as_granted, granted
+
+
+def ledger_path(agent):
+    return agent.directory / "state" / "ledger"
+
+
+def read_records(agent):
+    return [json.loads(line) for line in ledger_path(agent).read_text().splitlines() if line]
+
+
+def write_records(agent, records):
+    ledger_path(agent).write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def active(agent):
+    return sorted(g["id"] for g in agent.call("ListGrants")["grants"])
+
+
+def start_with(agent, content):
+    """The state of an agent that had just this ledger, after a reboot: no gate, no runtime directory."""
+    agent.namespace.call("nft", "delete", "table", "inet", "jitgate")
+    (agent.directory / "run" / "ledger").write_bytes(b"")
+    ledger_path(agent).write_bytes(content)
+    agent.start()
+
+
+@pytest.fixture
+def filled(agent):
+    """Three grants of which the middle one is revoked. Stopped."""
+    agent.start()
+    forge = Forge(agent.key)
+    agent.documents = {jti: forge.sign(grant_claims(source=f"192.0.2.{i}", jti=jti))
+                       for i, jti in enumerate(("a", "b", "c"))}
+    for document in agent.documents.values():
+        agent.submit(document)
+    agent.submit(forge.revocation("b", jti="r"))
+    agent.kill()
+    return agent
+
+
+def records_bytes(agent):
+    return ledger_path(agent).read_bytes().rstrip(b"\n") + b"\n"
+
+
+def test_torn_at_every_byte_of_the_last_record(filled):
+    """The last is the revocation: cut short, it was never acknowledged. The others hold, and new ones are kept."""
+    agent, forge = filled, Forge(filled.key)
+    content = records_bytes(agent)
+    start = content[:-1].rindex(b"\n") + 1
+    for cut in range(start, len(content) + 1):
+        start_with(agent, content[:cut])
+        whole = cut >= len(content) - 1
+        assert active(agent) == (["a", "c"] if whole else ["a", "b", "c"]), cut
+        torn = cut - start if not whole else 0
+        assert [r["details"]["tornBytes"] for r in agent.audit("ledger_damaged")] == (
+            [torn] if torn else []), cut
+        if cut % 16 == 0:
+            agent.submit(forge.sign(grant_claims(source="192.0.2.9", jti="d")))
+            agent.kill()
+            agent.start()
+            assert "d" in active(agent), cut
+        agent.kill()
+        (agent.directory / "log" / "audit.jsonl").unlink()
+
+
+def test_torn_anywhere(filled):
+    """Sampled: whole lines in front of the cut hold."""
+    agent = filled
+    content = records_bytes(agent)
+    for cut in range(0, len(content), len(content) // 40):
+        start_with(agent, content[:cut])
+        whole = [json.loads(line)["id"] for line in content[:cut].split(b"\n")[:-1]]
+        assert set(active(agent)) >= set(whole) - {"r"} - ({"b"} if "r" in whole else set())
+        assert len(active(agent)) <= len(whole) + 1
+        agent.kill()
+
+
+def test_bytes_changed_anywhere(filled):
+    """Sampled: a flipped byte opens nothing that was not signed, and the rest holds."""
+    agent = filled
+    content = records_bytes(agent)
+    for at in range(7, len(content), len(content) // 60):
+        changed = bytearray(content)
+        changed[at] ^= 0x15
+        start_with(agent, bytes(changed))
+        assert set(active(agent)) <= {"a", "b", "c"}
+        assert {e.grant for e in granted(agent.namespace)} == set(active(agent))
+        line = content[:at].count(b"\n")
+        assert set(active(agent)) >= {id for i, id in enumerate("a.c") if i != line} - {"."}
+        assert len(active(agent)) < 4 and ("b" not in active(agent) or line == 3)
+        agent.kill()
+
+
+@pytest.mark.parametrize("garbage", [
+    b"garbage\n", b"\0\0\0\0\n", b"{}\n", b"[]\n", b"null\n", b"\xff\xfe\n", b'{"document": 5}\n',
+    b'{"document": ""}\n', b'{"document": "a.b.c", "revokes": 7}\n', b'{"revoked": {}}\n',
+    b'{"clock": "late"}\n', b'{"at": -5}\n', b'{"local": {}, "boot": 1}\n', b'{"session": []}\n',
+    b'{"policy": {}, "document": "x"}\n', b'{"revokes": [1, null, "", "a b"]}\n',
+    b'{"document": "x", "document": "y"}\n', b"x" * 200_000 + b"\n", b"{" * 5000 + b"\n"],
+    ids=lambda garbage: repr(garbage[:24]))
+def test_garbage_lines_are_passed_over(filled, garbage):
+    agent = filled
+    content = records_bytes(agent)
+    lines = content.splitlines(keepends=True)
+    start_with(agent, garbage + lines[0] + garbage + b"".join(lines[1:]) + garbage)
+    assert active(agent) == ["a", "c"]
+    agent.grant("22/tcp", "192.0.2.8", jti="d")
+    agent.kill()
+    agent.start()
+    assert active(agent) == ["a", "c", "d"]
+    assert_as_granted(agent)
+
+
+def refusal(agent, document):
+    with pytest.raises(VarlinkError) as caught:
+        agent.submit(document)
+    return caught.value.parameters["code"]
+
+
+def test_a_deadline_that_was_raised_extends_nothing(filled):
+    agent = filled
+    records = read_records(agent)
+    for record in records:
+        if "deadline" in record:
+            record["deadline"] += 10 ** 12
+    write_records(agent, records)
+    agent.start()
+    assert active(agent) == ["a", "c"]
+    assert_as_granted(agent)  # by what the documents say
+
+
+def test_a_deadline_that_was_lowered_ends_it(filled):
+    """That closes, and so is believed."""
+    agent = filled
+    records = read_records(agent)
+    records[0]["deadline"] = 1
+    write_records(agent, records)
+    agent.start()
+    assert active(agent) == ["c"]
+
+
+def test_a_document_that_was_swapped_opens_nothing(filled):
+    """Claims of one's own, another's signature, a key of one's own, none at all."""
+    agent = filled
+    forge, stranger = Forge(agent.key), Forge(new_key(agent.directory, "k2"))
+    stranger.jwk["kid"] = "k1"
+    wide = grant_claims(source="*", jti="evil", seconds=3600)
+    head, body, signature = agent.documents["a"].split(".")
+    evil_body = encode(json.dumps(wide).encode())
+    none = encode(json.dumps(forge.header(alg="none")).encode())
+    fakes = [f"{head}.{evil_body}.{signature}", stranger.sign(wide), f"{none}.{evil_body}.",
+             f"{head}.{evil_body}.", forge.sign({**wide, "aud": "another-vm"})]
+    records = read_records(agent)
+    base = records[0]
+    write_records(agent, [{**base, "document": fake, "id": "evil"} for fake in fakes]
+                  + [{"local": wide, **{k: base[k] for k in ("at", "boot", "deadline")}}]
+                  + [{"grant": wide}, {**base, "document": fakes[0], "policy": wide}] + records)
+    agent.start()
+    assert active(agent) == ["a", "c"]
+    assert_as_granted(agent)
+    damaged = agent.audit("ledger_damaged")
+    assert damaged and damaged[0]["details"]["unverified"] >= len(fakes)
+
+
+def test_a_grant_that_is_signed_but_wide_is_judged_anew(agent):
+    """Put into the file by hand, it meets the owner's policy as it would at the socket."""
+    agent.start()
+    forge = Forge(agent.key)
+    agent.submit(forge.sign(grant_claims(jti="good")))
+    agent.kill()
+    base, = [r for r in read_records(agent) if "document" in r]
+    bad = [forge.sign(grant_claims("23/tcp", jti="port")),
+           forge.sign(grant_claims(seconds=7200, jti="long")),
+           forge.sign(grant_claims(jti="over", iat=int(time.time()) - 60,
+                                   exp=int(time.time()) - 1))]
+    with open(ledger_path(agent), "r+") as file:
+        file.seek(len(records_bytes(agent)))
+        for document in bad:
+            file.write(json.dumps({**base, "document": document}) + "\n")
+    agent.start()
+    assert active(agent) == ["good"]
+
+
+def test_a_revocation_line_that_was_removed(filled):
+    """Not protected: who may write here could as well change the gate. The audit log still tells of it,
+    and the grant ends when its document says."""
+    agent = filled
+    write_records(agent, [r for r in read_records(agent) if "revokes" not in r])
+    agent.start()
+    assert active(agent) == ["a", "b", "c"]
+    assert_as_granted(agent)
+    assert [r["grant"] for r in agent.audit("grant_revoked")] == ["b"]
+    assert agent.cli("audit", "verify").returncode == 0
+
+
+def test_a_revocation_line_that_was_edited(filled):
+    """Its list stands beside the document: one that was emptied revokes nothing, as one that was removed;
+    one that was filled closes."""
+    agent = filled
+    records = read_records(agent)
+    for record in records:
+        if "revokes" in record:
+            record["revokes"] = ["a"]
+    write_records(agent, records)
+    agent.start()
+    assert "a" not in active(agent)
+
+
+def test_an_expired_grant_does_not_come_back_by_the_ledger(agent):
+    agent.start()
+    document = agent.sign_grant("22/tcp", "192.0.2.7", 1, jti="g")
+    agent.submit(document)
+    content = records_bytes(agent)
+    agent.await_state("g", "expired")
+    agent.kill()
+    start_with(agent, content)
+    assert active(agent) == [] and granted(agent.namespace) == []
+    assert refusal(agent, document) == "expired"
+
+
+def test_local_grants_end_at_a_reboot(agent):
+    """They are believed of this boot only, and only in the runtime directory."""
+    agent.start()
+    agent.call("Grant", ports=[port_claim("22/tcp", "*")], seconds=600, reason="test")
+    agent.kill()
+    runtime = agent.directory / "run" / "ledger"
+    content = runtime.read_bytes()
+    runtime.write_bytes(content.replace(b'"boot":"', b'"boot":"0'))
+    agent.start()
+    assert active(agent) == []
+    agent.kill()
+    runtime.write_bytes(b"")
+    ledger_path(agent).write_bytes(content)
+    agent.start()
+    assert active(agent) == [] and granted(agent.namespace) == []
+
+
+def test_a_ledger_is_written_anew_when_most_of_it_is_over(agent):
+    """It does not grow for ever; and what is needed stays in it."""
+    agent.start()
+    forge = Forge(agent.key)
+    kept = forge.sign(grant_claims(source="192.0.2.1", jti="kept"))
+    agent.submit(kept)
+    agent.submit(forge.revocation("never-came"))
+    with agent.connect() as connection:
+        for i in range(400):
+            claims = grant_claims(source="192.0.2.7", jti=f"g-{i}", seconds=1)
+            connection.call("Submit", document=forge.sign(claims))
+    agent.await_state("g-399", "expired")
+    agent.kill()
+    agent.start()
+    assert ledger_path(agent).read_bytes().count(b'"document"') < 100
+    assert active(agent) == ["kept"]
+    agent.kill()
+    agent.start()
+    assert active(agent) == ["kept"]
+    assert refusal(agent, forge.sign(grant_claims(jti="never-came"))) == "revoked"
+
+
+def test_revocations_do_not_stay_for_ever(agent):
+    """Where the grant's time is over, its revocation is of no use: a few years of them would reach a bound."""
+    agent.start()
+    forge = Forge(agent.key)
+    with agent.connect() as connection:
+        for i in range(200):
+            claims = grant_claims(source="192.0.2.7", jti=f"g-{i}", seconds=2)
+            connection.call("Submit", document=forge.sign(claims))
+            connection.call("Submit", document=forge.revocation(f"g-{i}"))
+    await_(lambda: time.time() > claims["exp"], what="their time is over")
+    for _ in range(2):
+        agent.kill()
+        agent.start()
+        agent.grant("22/tcp", "192.0.2.7")
+    assert ledger_path(agent).read_bytes().count(b'"revokes"') < 50
