@@ -25,6 +25,7 @@ struct registry_entry {
 	bool has_document;
 	enum document_kind kind;
 	uint8_t digest[DOCUMENT_DIGEST_BYTES]; /* document_digest() */
+	bool durable; /* a revocation or a policy: survives a reboot */
 	struct grant *grant; /* owned; NULL unless it is a grant that was admitted */
 	bool revoked;
 };

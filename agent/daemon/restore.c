@@ -122,6 +122,7 @@ static int take_document(
 	if (status < 0)
 		return status;
 	entry->has_document = true;
+	entry->durable = restoration->durable;
 	entry->kind = document->kind;
 	switch (document->kind) {
 	case DOCUMENT_GRANT:

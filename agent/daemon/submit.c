@@ -151,6 +151,7 @@ static int admit_revocation(struct agent *agent, const struct document *document
 		return status;
 	entry_set_document(entry, DOCUMENT_REVOCATION, digest);
 	durable = record_keep(agent, record_revocation(text, now->wall_usec, document));
+	entry->durable = durable;
 	submission_fill(ret, entry, durable);
 	audit_admitted(agent, document, durable);
 	for (size_t i = 0; i < document->n_revokes; i++) {
@@ -199,6 +200,7 @@ static int admit_policy(struct agent *agent, struct document **document, const c
 	document_free(old_policy);
 	entry_set_document(entry, DOCUMENT_POLICY, digest);
 	durable = record_keep(agent, record_policy(text, now->wall_usec, agent->policy));
+	entry->durable = durable;
 	submission_fill(ret, entry, durable);
 	audit_admitted(agent, agent->policy, durable);
 	return lifecycle_reconsider(agent);
@@ -253,7 +255,7 @@ int submit_document(struct agent *agent, const char *text, size_t n_bytes,
 		audit_refused(agent, document, refusal);
 	if (status == KNOWN) {
 		entry = registry_find(agent->registry, document->id);
-		submission_fill(ret, entry, entry->grant ? entry->grant->durable : true);
+		submission_fill(ret, entry, entry->grant ? entry->grant->durable : entry->durable);
 		return 0;
 	}
 	if (status != 0)

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A disk that is full or read-only locks nobody out: what is admitted then says that it is not durable."""
+
+import subprocess
+
+import pytest
+
+from forge import Forge
+from harness import VarlinkError
+from kernel import assert_as_granted, granted
+
+
+class Disk:
+    """A small file system of its own at the state directory."""
+
+    def __init__(self, path):
+        self.path = path
+        path.mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "small", path], check=True)
+
+    def fill(self):
+        with open(self.path / "filler", "ab", buffering=0) as file:
+            try:
+                while file.write(b"x" * 512):
+                    pass
+            except OSError:
+                pass
+
+    def free(self):
+        (self.path / "filler").unlink()
+
+    def remount(self, mode):
+        subprocess.run(["mount", "-o", f"remount,{mode}", self.path], check=True)
+
+    def close(self):
+        subprocess.run(["umount", "--lazy", self.path], check=True)
+
+
+@pytest.fixture
+def disk(agent):
+    made = Disk(agent.directory / "state")
+    yield made
+    made.close()
+
+
+def fill_up(agent, disk):
+    """Until a grant is not durable any more; the room that the ledger had made ahead is used first."""
+    disk.fill()
+    for i in range(400):
+        answer = agent.submit(agent.sign_grant("53/udp", "192.0.2.50", jti=f"fill-{i}"))
+        assert answer["state"] == "active"
+        if not answer["durable"]:
+            return i
+    raise AssertionError("it never got full")
+
+
+def active(agent):
+    return {g["id"]: g["durable"] for g in agent.call("ListGrants")["grants"]}
+
+
+def refusal(agent, document):
+    with pytest.raises(VarlinkError) as caught:
+        agent.submit(document)
+    return caught.value.parameters["code"]
+
+
+def exercise(agent):
+    """Grants and a revocation that can't be made durable; all of it survives the daemon."""
+    forge = Forge(agent.key)
+    kept, revoked = (agent.sign_grant("22/tcp", f"192.0.2.{i}", jti=jti)
+                     for i, jti in enumerate(("kept", "revoked")))
+    for document in kept, revoked:
+        answer = agent.submit(document)
+        assert (answer["state"], answer["durable"]) == ("active", False)
+        assert agent.submit(document) == answer
+    revocation = forge.revocation("revoked", "never-came")
+    answer = agent.submit(revocation)
+    assert not answer["durable"] and agent.submit(revocation) == answer
+    for id, kind in (("kept", "grant"), (answer["id"], "revocation")):
+        record = [r for r in agent.audit("document_admitted") if r["grant"] == id][0]
+        assert record["details"]["durable"] is False and record["details"]["kind"] == kind
+    for _ in range(2):
+        assert active(agent)["kept"] is False and "revoked" not in active(agent)
+        assert refusal(agent, revoked) == "revoked"
+        assert agent.submit(revocation) == answer
+        assert_as_granted(agent)
+        agent.kill()
+        agent.start()
+    assert active(agent)["before"] is True, "what was durable still is"
+
+
+def test_a_full_disk(agent, disk):
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="before")
+    n = fill_up(agent, disk)
+    agent.grant("22/tcp", "192.0.2.8", jti="durable-not")
+    durable = active(agent)
+    assert all(durable[f"fill-{i}"] for i in range(n)) and not durable[f"fill-{n}"]
+    assert "not survive a reboot" in agent.log()
+
+
+def test_a_full_disk_survives_the_daemon(agent, disk):
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="before")
+    agent.grant("22/tcp", "192.0.2.200", jti="before-2")
+    fill_up(agent, disk)
+    forge = Forge(agent.key)
+    # Its revocation is not durable, but the daemon's death does not undo it.
+    answer = agent.submit(forge.revocation("before-2"))
+    assert not answer["durable"]
+    agent.grant("22/tcp", "192.0.2.9", jti="kept")
+    for _ in range(3):
+        state = active(agent)
+        assert state["before"] is True and state["kept"] is False and "before-2" not in state
+        assert_as_granted(agent)
+        agent.kill()
+        agent.start()
+
+
+def test_space_comes_back(agent, disk):
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="before")
+    n = fill_up(agent, disk)
+    disk.free()
+    answer = agent.submit(agent.sign_grant("22/tcp", "192.0.2.8", jti="after"))
+    assert answer["durable"] is True
+    agent.kill()
+    agent.start()
+    state = active(agent)
+    assert state["before"] and state["after"] and not state[f"fill-{n}"]
+    assert_as_granted(agent)
+    assert agent.audit("ledger_damaged") == []
+
+
+@pytest.mark.parametrize("ledger", ["with a ledger", "without one"])
+def test_a_read_only_disk(agent, disk, ledger):
+    if ledger == "with a ledger":
+        agent.start()
+        agent.grant("22/tcp", "192.0.2.7", jti="before")
+        agent.stop()
+    disk.remount("ro")
+    agent.start()
+    if ledger == "with a ledger":
+        exercise(agent)
+    else:
+        answer = agent.submit(agent.sign_grant("22/tcp", "192.0.2.8", jti="kept"))
+        assert answer["durable"] is False
+        agent.kill()
+        agent.start()
+        assert active(agent) == {"kept": False}
+    assert_as_granted(agent)
+
+
+def test_a_disk_that_is_writable_again(agent, disk):
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="before")
+    agent.stop()
+    disk.remount("ro")
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.8", jti="meanwhile")
+    disk.remount("rw")
+    agent.stop()
+    agent.start()
+    assert agent.submit(agent.sign_grant("22/tcp", "192.0.2.9", jti="after"))["durable"] is True
+    agent.kill()
+    agent.start()
+    assert active(agent) == {"before": True, "meanwhile": False, "after": True}
+
+
+def test_no_room_for_the_audit_log(agent):
+    """Records go to the journal and the listeners; grants are admitted all the same."""
+    disk = Disk(agent.directory / "log")
+    try:
+        disk.fill()
+        agent.start()
+        with agent.connect() as monitor:
+            monitor.send("Monitor", more=True)
+            assert monitor.receive() == {}
+            agent.grant("22/tcp", "192.0.2.7", jti="g")
+            assert monitor.receive()["event"]["type"] == "document_admitted"
+        assert_as_granted(agent)
+        disk.free()
+        agent.revoke("g")
+        assert granted(agent.namespace) == []
+        agent.stop()
+        agent.start()
+        assert agent.cli("audit", "verify").returncode == 0
+    finally:
+        disk.close()
+
+
+def test_no_runtime_directory_to_write_to(agent):
+    """The socket needs one: without it there is no start, and what stands is left."""
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="g")
+    agent.kill()
+    before = granted(agent.namespace)
+    run = agent.directory / "run"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", run], check=True)
+    try:
+        agent.start(wait=False)
+        assert agent.process.wait(10) == 1
+        assert "agent.sock" in agent.log()
+        assert [e.grant for e in granted(agent.namespace)] == [e.grant for e in before]
+    finally:
+        subprocess.run(["umount", run], check=True)
