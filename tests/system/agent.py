@@ -98,6 +98,7 @@ class Agent:
         self.namespace = namespace
         self.directory = directory
         self.environment = dict(environment or {})
+        self.wrapper = []  # what runs the daemon, as unshare(1) does
         self.config_path = directory / "agent.conf"
         self.trust_path = directory / "trust.jwks"
         self.socket_path = directory / "run" / "agent.sock"
@@ -150,7 +151,8 @@ class Agent:
                            **self.environment)
         with open(self.log_path, "ab") as log:
             self.process = self.namespace.spawn(
-                f"{BUILD}/jitgated", "-c", str(self.config_path), env=environment, stderr=log)
+                *self.wrapper, f"{BUILD}/jitgated", "-c", str(self.config_path), env=environment,
+                stderr=log)
         if wait:
             self.await_ready()
         return self

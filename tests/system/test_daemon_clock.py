@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Grants begin and end when they say; a clock that is behind, or was, opens nothing and extends nothing."""
+
+import json
+import math
+import time
+
+import pytest
+
+from forge import Forge, grant_claims
+from harness import Listener, VarlinkError, await_, connect, is_open
+from kernel import assert_as_granted, granted
+
+LATE_SECONDS = 0.1  # how long after its end a grant may let someone in
+RETRY_SECONDS = 0.02
+
+
+def refusal(agent, document):
+    with pytest.raises(VarlinkError) as caught:
+        agent.submit(document)
+    return caught.value.parameters["code"]
+
+
+def successes(namespace, listener, until):
+    """When the first and the last of many connection attempts in a row succeeded."""
+    first = last = None
+    while time.time() < until:
+        made = connect(namespace, "192.0.2.1", 22, timeout=RETRY_SECONDS)
+        if made:
+            last = time.time()
+            first = first or last
+            listener.accept().close()
+            made.close()
+    return first, last
+
+
+@pytest.mark.parametrize("alive", [True, False], ids=["daemon runs", "daemon is dead"])
+def test_a_grant_ends_on_time(world, agent, alive):
+    agent.start()
+    listener = Listener(world.vm, "0.0.0.0", 22)
+    end = math.ceil(time.time() + 1)
+    document = agent.sign_grant("22/tcp", "192.0.2.7", jti="g", exp=end)
+    agent.submit(document)
+    if not alive:
+        agent.kill()
+    _, last = successes(world.requester, listener, end + 0.5)
+    print(f"the last connection came {1000 * (last - end):.1f} ms after the end")
+    assert end - 0.1 < last < end + LATE_SECONDS
+    if not alive:
+        agent.start()
+    else:
+        agent.await_state("g", "expired")
+    assert granted(agent.namespace) == []
+    assert refusal(agent, document) == "expired"
+
+
+def test_a_scheduled_grant_begins_and_ends_on_time(world, agent):
+    agent.start()
+    listener = Listener(world.vm, "0.0.0.0", 22)
+    begin = math.ceil(time.time() + 0.5)
+    agent.grant("22/tcp", "192.0.2.7", jti="g", nbf=begin, exp=begin + 1)
+    grant, = agent.call("ListGrants")["grants"]
+    assert grant["state"] == "scheduled" and granted(agent.namespace) == []
+    assert agent.call("Status")["grants"] == {"active": 0, "scheduled": 1}
+    first, last = successes(world.requester, listener, begin + 1.5)
+    assert begin <= first < begin + LATE_SECONDS
+    assert begin + 0.9 < last < begin + 1 + LATE_SECONDS
+    types = [r["type"] for r in agent.audit() if r.get("grant") == "g"]
+    assert types[:2] == ["document_admitted", "grant_active"]
+    assert types.count("grant_active") == types.count("grant_expired") == 1
+
+
+def test_a_scheduled_grant_survives_the_daemon(agent):
+    agent.start()
+    begin = math.ceil(time.time() + 1)
+    agent.grant("22/tcp", "192.0.2.7", jti="g", nbf=begin, exp=begin + 60)
+    agent.grant("22/tcp", "192.0.2.8", jti="revoked", nbf=begin, exp=begin + 60)
+    agent.revoke("revoked")
+    agent.kill()
+    agent.start()
+    assert [g["state"] for g in agent.call("ListGrants")["grants"]] == ["scheduled"]
+    agent.await_state("g", "active")
+    assert time.time() >= begin
+    assert_as_granted(agent)
+    assert [e.grant for e in granted(agent.namespace)] == ["g"]
+
+
+def test_a_scheduled_grant_that_began_while_no_daemon_ran(agent):
+    agent.start()
+    begin = math.ceil(time.time())
+    agent.grant("22/tcp", "192.0.2.7", jti="g", nbf=begin, exp=begin + 60)
+    agent.kill()
+    await_(lambda: time.time() > begin, what="its beginning")
+    agent.start()
+    agent.await_state("g", "active")
+    assert_as_granted(agent)
+
+
+def test_times_of_documents(agent):
+    """In the past and in the future, each as the manual says."""
+    agent.start()
+    forge, now = Forge(agent.key), int(time.time())
+    for code, claims in (
+            ("expired", dict(iat=now - 7200, exp=now - 3600)),
+            ("expired", dict(iat=now - 100, exp=now)),
+            ("clock_behind", dict(iat=now + 3600, exp=now + 3700)),
+            ("clock_behind", dict(iat=now + 90, exp=now + 1000)),
+            ("duration_too_long", dict(iat=now - 3600, exp=now + 100)),
+            ("duration_too_long", dict(nbf=now + 3000, exp=now + 4000)),
+            ("malformed", dict(iat=now, exp=now)),
+            ("malformed", dict(nbf=now + 100, exp=now + 100)),
+            ("malformed", dict(iat=now + 10, exp=now + 5))):
+        assert refusal(agent, forge.sign(grant_claims(**claims))) == code, claims
+    for state, claims in (
+            ("active", dict(iat=now - 3000, exp=now + 100)),
+            ("active", dict(iat=now + 50, exp=now + 100)),
+            ("active", dict(iat=now - 10, nbf=now - 5, exp=now + 100)),
+            ("active", dict(iat=now, nbf=now - 100000, exp=now + 100)),
+            ("scheduled", dict(iat=now - 10, nbf=now + 60, exp=now + 100))):
+        assert agent.submit(forge.sign(grant_claims(**claims)))["state"] == state, claims
+    assert_as_granted(agent)
+
+
+def write_clock(agent, seconds_ahead):
+    """As if this machine's clock had been there before."""
+    with open(agent.directory / "state" / "ledger", "r+b") as file:
+        content = file.read().rstrip(b"\n")
+        file.seek(0)
+        file.write((content + b"\n" if content else b"") + json.dumps(
+            {"clock": int((time.time() + seconds_ahead) * 1e6)}).encode() + b"\n")
+
+
+def test_a_clock_that_is_behind(world, agent):
+    """Admits nothing, restores nothing of another boot, but closes; and says so."""
+    agent.start()
+    Listener(world.vm, "0.0.0.0", 22)
+    agent.grant("22/tcp", "192.0.2.7", jti="g")
+    agent.grant("22/tcp", "192.0.2.8", jti="to-revoke")
+    agent.stop()
+    ledger = agent.directory / "state" / "ledger"
+    ledger.write_bytes(ledger.read_bytes().replace(b'"boot":"', b'"boot":"0'))
+    agent.namespace.run("nft", "delete", "table", "inet", "jitgate", check=False)
+    write_clock(agent, 300)
+    agent.start()
+    assert "clockBehindUntil" in agent.call("Status")
+    assert len(agent.audit("clock_behind")) == 1
+    assert not is_open(world.requester, "192.0.2.1", 22)
+    assert granted(agent.namespace) == []
+    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.9")) == "clock_behind"
+    done = agent.cli("status")
+    assert "behind" in (done.stdout + done.stderr).lower()
+    assert agent.revoke("to-revoke")["durable"]
+    # Root is not locked out.
+    agent.call("Grant", ports=[{"number": 22, "protocol": "TCP",
+                                "allowedSourceAddressPrefixes": ["192.0.2.7"]}],
+               seconds=60, reason="the clock is wrong")
+    assert is_open(world.requester, "192.0.2.1", 22)
+
+
+def test_a_clock_that_catches_up(agent):
+    """What it kept from coming back comes back then, without a restart."""
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="g")
+    agent.grant("22/tcp", "192.0.2.8", jti="r")
+    agent.revoke("r")
+    agent.stop()
+    ledger = agent.directory / "state" / "ledger"
+    ledger.write_bytes(ledger.read_bytes().replace(b'"boot":"', b'"boot":"0'))
+    write_clock(agent, 1.5)
+    agent.start()
+    assert agent.call("ListGrants")["grants"] == [] and granted(agent.namespace) == []
+    agent.await_state("g", "active")
+    assert [e.grant for e in granted(agent.namespace)] == ["g"]
+    assert "clockBehindUntil" not in agent.call("Status")
+    agent.grant("22/tcp", "192.0.2.9")
+    assert_as_granted(agent)
+
+
+def test_the_clock_is_remembered(agent):
+    """The latest time seen is on disk when the daemon stops, and when a grant ends."""
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", seconds=1, jti="g")
+    agent.await_state("g", "expired")
+    ended = time.time()
+    agent.kill()
+    text = (agent.directory / "state" / "ledger").read_text()
+    clocks = [json.loads(line).get("clock", 0) for line in text.splitlines() if line]
+    assert ended - 2 < max(clocks) / 1e6 <= ended
+
+
+@pytest.mark.parametrize("shift,survives", [(7200, False), (-600, True)],
+                         ids=["slept past the deadline", "less uptime than thought"])
+def test_the_earlier_of_two_clocks_ends_a_grant(agent, shift, survives):
+    """CLOCK_BOOTTIME of another time namespace: as if the wall clock had been set back meanwhile."""
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="g")
+    agent.kill()
+    agent.wrapper = ["unshare", "--time", "--boottime", str(shift)]
+    agent.start()
+    if survives:
+        assert [g["state"] for g in agent.call("ListGrants")["grants"]] == ["active"]
+        assert_as_granted(agent)
+    else:
+        await_(lambda: granted(agent.namespace) == [], what="it is shut")
+        assert agent.call("ListGrants")["grants"] == []
+        assert agent.audit("grant_expired")
