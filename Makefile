@@ -90,6 +90,10 @@ unit: $(unit_tests)
 system: all
 	$(Q)BUILD=$(BUILD) tests/system/run
 
+.PHONY: mutants
+mutants: all
+	$(Q)BUILD=$(BUILD) tests/system/mutants.py
+
 # Packages first: what is built next asks pkg-config for them.
 .PHONY: check demo
 check:
@@ -97,6 +101,7 @@ check:
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)$(MAKE) --no-print-directory unit
 	$(Q)$(MAKE) --no-print-directory system
+	$(Q)$(MAKE) --no-print-directory mutants
 
 demo:
 	$(Q)packaging/install-packages build demo

@@ -92,6 +92,11 @@ class Craft:
         return (self._ip(**ip) / TCP(sport=20000 + next(_serial), dport=port or self.port, seq=4711,
                                      flags=flags, options=list(options)) / Raw(data))
 
+    def acknowledge(self, syn, answer):
+        """The third packet of the handshake."""
+        return self._ip() / TCP(sport=syn[TCP].sport, dport=self.port, seq=syn[TCP].seq + 1,
+                                ack=answer[TCP].seq + 1, flags="A")
+
     def udp(self, data=b"crafted", **fields):
         return self._ip() / UDP(sport=20000 + next(_serial), dport=self.port, **fields) / Raw(data)
 

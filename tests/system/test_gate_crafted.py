@@ -71,6 +71,18 @@ def test_no_crafted_packet_reaches_a_tcp_listener(world, agent, family, bound, t
         assert all(one & RST for one in flags), name
 
 
+def test_first_fragments_without_ports_are_refused(world, agent):
+    """Later fragments bring the ports, and nothing judges them. A kernel before 5.10.77 puts such a packet
+    together; a newer one answers that its headers are incomplete, which shows that it got through."""
+    wire, craft = Wire(world), Craft(6, world.vm.v6, 22)
+    make, _ = TCP6_PACKETS["first fragment with no upper header"]
+    assert wire.exchange(make(craft))[:1], "no answer even without a gate"
+    agent.start()
+    before = agent.call("Status")["refusedPackets"]
+    assert not wire.exchange(make(craft))
+    assert agent.call("Status")["refusedPackets"] > before
+
+
 @families
 @bindings
 @tracking

@@ -1,0 +1,157 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Takes one thing at a time out of the sources and requires that the tests which guard it fail.
+
+    BUILD=DIR tests/system/mutants.py [NAME ...]      what is built in DIR is built upon
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
+BUILD = os.path.abspath(os.environ.get("BUILD", os.path.join(TOP, "build")))
+RULESET = "nft/ruleset.c"
+GATEKEEPER = "agent/daemon/gatekeeper.c"
+
+
+def without_rule(function, marker):
+    """Takes out the rules, rule_begin() to rule_end(), of a function that contain the marker."""
+    def mutate(source):
+        begin = source.index(f"static void {function}(")
+        end = source.index("\n}\n", begin) + 1
+        body = source[begin:end]
+        rules = re.findall(r"\t+rule_begin\(.*?\n\t+rule_end\(.*?;\n", body, re.DOTALL)
+        for rule in rules:
+            if marker in rule:
+                body = body.replace(rule, "", 1)
+        return source[:begin] + body + source[end:]
+    return mutate
+
+
+def replaced(old, new, function=None):
+    def mutate(source):
+        begin = source.index(f" {function}(") if function else 0
+        at = source.index(old, begin)
+        return source[:at] + new + source[at + len(old):]
+    return mutate
+
+
+# name: file, what is done to it, the tests (pytest -k) of which one at least must fail
+MUTANTS = {
+    "no rule for sockets": (
+        RULESET, without_rule("established_rules", "match_session"), "older_than_the_gate_live"),
+    "SYNs asked for their socket": (
+        RULESET, replaced("match_syn(builder, false);", "", "gate_rules"),
+        "only_what_is_granted_opens and bound"),
+    "forwarded traffic judged": (
+        RULESET, without_rule("accept_loopback_and_others", "match_not_local"),
+        "traffic_that_the_vm_forwards"),
+    "loopback judged": (
+        RULESET, without_rule("accept_loopback_and_others", "match_loopback"),
+        "vm_reaches_its_own_ports"),
+    "grants without a timeout": (
+        "nft/elements.c", replaced("if (element->timeout_ms)", "if (false)"),
+        "though_the_daemon_is_dead"),
+    "no rule for UDP flows": (
+        RULESET, without_rule("new_rules", "match_flow"), "granted_flow_goes_on"),
+    "no flow for what the VM sends": (
+        RULESET, without_rule("answer_rules", "renew_flow_reversed"), "what_the_vm_sends"),
+    "first fragments without ports pass": (
+        RULESET, without_rule("prerouting_rules", "match_first_fragment"),
+        "first_fragments_without_ports"),
+    "no rule for prefixes": (
+        RULESET, without_rule("new_rules", "ranges"), "prefix_is_granted"),
+    "UDP not managed": (
+        RULESET, replaced("managed_rule(builder, IPPROTO_UDP", "if (false)\n\t\tmanaged_rule(builder, IPPROTO_UDP",
+                          "prerouting_rules"), "broadcast_to_a_managed"),
+    "no rule for translated sessions": (
+        RULESET, without_rule("established_rules", "match_tracked_established"),
+        "published_container_live and nft-4"),
+    "redirects not judged": (
+        RULESET, without_rule("input_rules", "match_translated"), "no_way_round and nft-4"),
+    "redirects judged by their target": (
+        RULESET, without_rule("redirected_rules", "match_original_port"),
+        "between_managed_ports and nft-4"),
+    "closing handshakes forgotten": (
+        RULESET, without_rule("established_rules", "match_flow"), "begin_and_end_in_good_order"),
+    "audit mode that drops": (
+        RULESET, replaced("if (ruleset->audit)", "if (false)", "refuse_rules"),
+        "audit_mode_refuses_nothing"),
+    "no repair": (
+        GATEKEEPER, replaced("if (report.gate || report.overrun)", "if (report.overrun)"),
+        "put_back_within and delete"),
+    "NAT not followed": (
+        GATEKEEPER, replaced("follow_destination_nat(agent);", "(void)follow_destination_nat;",
+                             "on_watch"),
+        "auto_follows and nft-4"),
+    "old UDP sockets forgotten": (
+        GATEKEEPER, replaced("== 0)", "< 0)", "keep_udp_sessions"),
+        "connected_socket_older"),
+}
+
+
+def make_tree(directory):
+    """A copy of the sources, with what is built already: only what changes is built anew."""
+    for name in ("Makefile", "agent", "nft", "include"):
+        source, target = os.path.join(TOP, name), os.path.join(directory, name)
+        copy = shutil.copytree if os.path.isdir(source) else shutil.copy2
+        copy(source, target)
+    if os.path.isdir(BUILD):
+        shutil.copytree(BUILD, os.path.join(directory, "build"),
+                        ignore=shutil.ignore_patterns("tests", "*.tmp"))
+
+
+def build(directory):
+    subprocess.run(["make", "-s", "-C", directory, "BUILD=build"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def verdict(name):
+    """What became of one mutant, and how long it took."""
+    path, mutate, guards = MUTANTS[name]
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="jitgate-mutant-") as directory:
+        make_tree(directory)
+        file = os.path.join(directory, path)
+        with open(file) as source:
+            before = source.read()
+        after = mutate(before)
+        if after == before:
+            return name, "no longer applies", 0
+        with open(file, "w") as target:
+            target.write(after)
+        build(directory)
+        done = subprocess.run(
+            [os.path.join(HERE, "run"), "-x", "-k", guards], capture_output=True, text=True,
+            env=dict(os.environ, BUILD=os.path.join(directory, "build"), JOBS="1"))
+    counts = {what: int(n) for n, what in re.findall(r"(\d+) (passed|failed|errors?)", done.stdout)}
+    seconds = time.monotonic() - begun
+    if counts.get("failed"):
+        return name, "caught", seconds
+    if set(counts) == {"passed"}:
+        return name, "SURVIVED", seconds
+    return name, "not tested: " + done.stdout[-200:].strip(), seconds
+
+
+def main():
+    names = sys.argv[1:] or list(MUTANTS)
+    failed = False
+    begun = time.monotonic()
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for name, result, seconds in pool.map(verdict, names):
+            print(f"{name:<36} {result:<10} {seconds:5.1f} s", flush=True)
+            failed |= result != "caught"
+    print(f"mutants: {'FAILED' if failed else 'all caught'}, {len(names)}"
+          f" in {time.monotonic() - begun:.0f} s")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
