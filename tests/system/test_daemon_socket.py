@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The socket: who may call what, what it bears, and what it says of itself."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+
+import pytest
+
+from forge import Forge, grant_claims
+from harness import BUILD, Listener, Session, Varlink, VarlinkError, await_, port_claim
+from idl import Interface
+
+READERS_GID, STRANGER = 47110, 47111
+REPLIES = {"Status": {}, "ListGrants": {"all": True}, "ListSessions": {}, "ListDenied": {},
+           "Explain": {"source": "192.0.2.7", "port": 22, "protocol": "TCP"}}
+
+
+@pytest.fixture
+def people(agent, tmp_path):
+    """A group jitgate, a socket that all can reach, and a function that runs jitgate as someone."""
+    if len(open("/proc/self/uid_map").read().split()) != 3 or "4294967295" not in open(
+            "/proc/self/uid_map").read():
+        pytest.skip("this user namespace has root only")
+    group = tmp_path / "group"
+    group.write_text(f"root:x:0:\njitgate:x:{READERS_GID}:\n")
+    subprocess.run(["mount", "--bind", group, "/etc/group"], check=True)
+    place = f"/run/open-{os.getpid()}"
+    os.mkdir(place, 0o755)
+    shutil.copy(f"{BUILD}/jitgate", place)
+    agent.socket_path = f"{place}/agent.sock"
+    agent.configure(socket=agent.socket_path)
+
+    def run(person, *arguments, input=None):
+        identity = {"root": [], "reader": ["--reuid", "47112", "--regid", str(READERS_GID)],
+                    "second": ["--reuid", "47113", "--regid", "47113", "--groups",
+                               str(READERS_GID)],
+                    "stranger": ["--reuid", str(STRANGER), "--regid", str(STRANGER)]}[person]
+        if identity and "--groups" not in identity:
+            identity.append("--clear-groups")
+        return subprocess.run(["setpriv", *identity, f"{place}/jitgate", "--socket",
+                               agent.socket_path, *arguments], input=input, text=True,
+                              capture_output=True, timeout=20)
+    yield run
+    subprocess.run(["umount", "/etc/group"], check=True)
+    shutil.rmtree(place)
+
+
+READING = [["status"], ["grants"], ["sessions"], ["denied"], ["explain", "192.0.2.7", "22/tcp"]]
+CHANGING = [["revoke", "g", "--reason", "x"], ["reload"],
+            ["grant", "--port", "22/tcp", "--source", "192.0.2.7", "--for", "PT1M", "--reason", "x"]]
+
+
+def test_who_may_call_what(agent, people):
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="g")
+    for person in "stranger", "reader", "second", "root":
+        for command in READING:
+            done = people(person, *command, "--json")
+            may = person != "stranger"
+            assert (done.returncode == 0) == may, (person, command, done)
+            if not may:
+                assert json.loads(done.stdout)["error"] == "notPermitted"
+                assert "jitgate" in people(person, *command).stderr
+        for command in CHANGING:
+            if person == "root":
+                continue
+            done = people(person, *command, "--json")
+            assert done.returncode == 1 and "notPermitted" in done.stdout, (person, done)
+        document = agent.sign_grant("22/tcp", "192.0.2.8")
+        assert people(person, "submit", "-", input=document + "\n").returncode == 0
+    assert len(agent.call("ListGrants")["grants"]) == 5
+    for command in CHANGING:
+        assert people("root", *command).returncode == 0
+
+
+def test_a_stranger_does_not_watch(agent, people):
+    agent.start()
+    done = people("stranger", "watch", "--json")
+    assert done.returncode == 1 and "notPermitted" in done.stdout
+
+
+def test_what_is_in_the_directories_is_not_for_all(agent):
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7")
+    modes = {name: oct((agent.directory / name).stat().st_mode & 0o7777) for name in (
+        "state", "state/ledger", "run", "run/ledger", "run/agent.sock", "log", "log/audit.jsonl")}
+    assert modes == {"state": "0o700", "state/ledger": "0o600", "run": "0o755",
+                     "run/ledger": "0o600", "run/agent.sock": "0o666", "log": "0o750",
+                     "log/audit.jsonl": "0o640"}
+
+
+def answers(agent):
+    return agent.call("Status")["mode"] == "enforce"
+
+
+MESSAGES = [b"\0", b"{}\0", b"[]\0", b"null\0", b'"x"\0', b"{\0", b'{"method": 5}\0',
+            b'{"method": "x"}\0', b'{"method": "io.jitgate.Agent.Status", "parameters": []}\0',
+            b'{"method": "io.jitgate.Agent.Nothing"}\0', b'{"method": "org.varlink.service."}\0',
+            b'{"method": "io.jitgate.Agent.Submit"}\0', b"\xff\xfe\0", b"[" * 60000 + b"\0",
+            b'{"method": "io.jitgate.Agent.Status", "method": "io.jitgate.Agent.Reload"}\0',
+            b'{"method": "io.jitgate.Agent.Submit", "parameters": {"document": 7}}\0',
+            b'{"method": "io.jitgate.Agent.Monitor"}\0', b"x" * 200_000 + b"\0",
+            b'{"method": "io.jitgate.Agent.Status", "upgrade": true}\0']
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: repr(message[:48]))
+def test_nonsense_is_answered_or_hung_up_on(agent, message):
+    agent.start()
+    with Varlink(agent.socket_path, timeout=5) as connection:
+        try:
+            connection.socket.sendall(message)
+            connection.receive()
+            raise AssertionError("it was done")
+        except (VarlinkError, ConnectionError):
+            pass
+    assert answers(agent)
+    assert agent.audit("configuration_reloaded") == []
+
+
+def test_a_message_in_pieces(agent):
+    agent.start()
+    with agent.connect() as connection:
+        for byte in b'{"method": "io.jitgate.Agent.Status"}\0':
+            connection.socket.sendall(bytes([byte]))
+        assert connection.receive()["mode"] == "enforce"
+        connection.socket.sendall(b'{"method": "io.jitgate.Agent.Status"}\0' * 20)
+        assert all(connection.receive()["mode"] == "enforce" for _ in range(20))
+
+
+def test_oneway_gets_no_answer(agent):
+    agent.start()
+    document = agent.sign_grant("22/tcp", "192.0.2.7", jti="g")
+    with agent.connect() as connection:
+        connection.socket.sendall(json.dumps({
+            "method": "io.jitgate.Agent.Submit", "oneway": True,
+            "parameters": {"document": document}}).encode() + b"\0")
+        assert connection.call("ListGrants")["grants"][0]["id"] == "g"
+
+
+def _connect(agent):
+    """None where the daemon's queue of those who want in is full."""
+    try:
+        return agent.connect()
+    except BlockingIOError:
+        return None
+
+
+def test_silent_clients_hold_up_nobody(agent):
+    agent.start()
+    silent = [await_(lambda: _connect(agent), what="a connection") for _ in range(100)]
+    for number, connection in enumerate(silent):
+        connection.socket.sendall(b'{"method": "io.jitgate.Ag'[:number % 25])
+    for _ in range(5):
+        assert answers(agent)
+        agent.grant("22/tcp", "192.0.2.7")
+    for connection in silent:
+        connection.socket.close()
+    assert answers(agent)
+
+
+def test_connections_are_bounded(agent, people):
+    """One user can't take them all: root still gets in."""
+    agent.start()
+    hold = ("import socket, sys, time\n"
+            "held = []\n"
+            "for _ in range(200):\n"
+            "    s = socket.socket(socket.AF_UNIX); s.settimeout(5); s.connect(sys.argv[1])\n"
+            "    try:\n"
+            "        s.sendall(b'{\"method\": \"org.varlink.service.GetInfo\"}\\0')\n"
+            "        ok = s.recv(100)\n"
+            "    except OSError: ok = b''\n"
+            "    if ok: held.append(s)\n"
+            "print(len(held), flush=True); sys.stdin.read()\n")
+    process = subprocess.Popen(
+        ["setpriv", "--reuid", str(STRANGER), "--regid", str(STRANGER), "--clear-groups",
+         "/usr/bin/python3", "-c", hold, agent.socket_path], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True)
+    try:
+        assert int(process.stdout.readline()) == 32
+        assert answers(agent)
+        assert people("reader", "status").returncode == 0
+    finally:
+        process.communicate("")
+
+
+def test_root_can_take_all_connections_and_give_them_back(agent):
+    agent.start()
+    held = []
+    with pytest.raises(ConnectionError):
+        for _ in range(200):
+            connection = agent.connect()
+            connection.call("org.varlink.service.GetInfo")
+            held.append(connection)
+    assert len(held) == 128
+    for connection in held:
+        connection.socket.close()
+    await_(lambda: _answers_at_all(agent), what="it has room again")
+
+
+def _answers_at_all(agent):
+    try:
+        return answers(agent)
+    except ConnectionError:
+        return False
+
+
+def test_a_slow_reader_holds_up_nobody(agent):
+    """It is cut off at a bound; who reads gets every event."""
+    agent.start()
+    forge = Forge(agent.key)
+    slow, quick = agent.connect(), agent.connect()
+    slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    for subscriber in slow, quick:
+        subscriber.send("Monitor", more=True)
+        assert subscriber.receive() == {}
+    pipelined = agent.connect()
+    for _ in range(50):
+        pipelined.send("ListGrants", all=True)  # and never reads
+    seen, n = [], 1200
+    with agent.connect() as connection:
+        for i in range(n):
+            claims = grant_claims(source=f"10.0.{i >> 8}.{i & 255}", jti=f"g-{i}",
+                                  justification="x" * 300)
+            connection.call("Submit", document=forge.sign(claims))
+            while sum(type == "document_admitted" for type, _ in seen) <= i:
+                event = quick.receive()["event"]
+                seen.append((event["type"], event["sequence"]))
+    sequences = [sequence for _, sequence in seen]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+    with pytest.raises(ConnectionError):
+        for _ in range(3 * n):
+            slow.receive()
+    pipelined.socket.close()
+    assert answers(agent)
+
+
+def test_it_tells_of_itself(agent):
+    agent.start()
+    with agent.connect() as connection:
+        info = connection.call("org.varlink.service.GetInfo")
+        assert info["product"] == "jitgated" and info["version"]
+        assert set(info["interfaces"]) == {"io.jitgate.Agent", "org.varlink.service"}
+        for name in info["interfaces"]:
+            text = connection.call("org.varlink.service.GetInterfaceDescription",
+                                   interface=name)["description"]
+            assert Interface(text).name == name
+        with pytest.raises(VarlinkError, match="InterfaceNotFound"):
+            connection.call("org.varlink.service.GetInterfaceDescription", interface="a.b")
+
+
+def test_answers_are_as_declared(world, agent):
+    """Each reply has the members of the interface's text, of their types, and no others."""
+    agent.configure(ports={**agent.ports, "web": {
+        "number": "80-81", "protocol": "*", "always_allow": "10.0.0.0/8", "on_expiry": "kill"}})
+    agent.start()
+    with agent.connect() as connection:
+        text = connection.call("org.varlink.service.GetInterfaceDescription",
+                               interface="io.jitgate.Agent")["description"]
+        interface = Interface(text)
+        connection.send("Monitor", more=True)
+        interface.check(connection.receive(), interface.methods["Monitor"][1])
+        listener = Listener(world.vm, "0.0.0.0", 22)
+        answer = agent.submit(agent.sign_grant("22/tcp", "192.0.2.7", justification="deploy"))
+        interface.check(answer, interface.methods["Submit"][1])
+        session = Session(world.requester, "192.0.2.1", listener)
+        local = agent.call("Grant", ports=[port_claim("80/*", "*", "192.0.2.0/24")], seconds=60,
+                           reason="test")
+        interface.check(local, interface.methods["Grant"][1])
+        await_(lambda: agent.call("ListSessions")["sessions"], what="the session is known")
+        with pytest.raises(VarlinkError) as refused:
+            agent.submit("nonsense")
+        interface.check(refused.value.parameters, interface.errors["Refused"])
+        for method, parameters in REPLIES.items():
+            interface.check(agent.call(method, **parameters), interface.methods[method][1], method)
+        revoked = agent.call("Revoke", id=answer["id"], reason="test", sessions="kill")
+        interface.check(revoked, interface.methods["Revoke"][1])
+        assert revoked == {"sessionsEnded": 1} and session.is_dead()
+        interface.check(agent.call("Reload"), interface.methods["Reload"][1])
+        types = set()
+        while "configuration_reloaded" not in types:
+            reply = connection.receive()
+            interface.check(reply, interface.methods["Monitor"][1])
+            types.add(reply["event"]["type"])
+        assert types >= {"document_admitted", "grant_active", "session_opened", "session_ended",
+                         "document_refused", "grant_revoked"}
+
+
+@pytest.mark.skipif("JITGATE_TEST_VARLINKCTL" not in os.environ, reason=(
+    "JITGATE_TEST_VARLINKCTL names no root with varlinkctl (tests/system/varlinkctl makes one)"))
+def test_varlinkctl_understands_it(agent):
+    """systemd's own client, of Debian 13: another implementation than ours on both sides."""
+    root = os.environ["JITGATE_TEST_VARLINKCTL"]
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="g")
+    place = f"{root}/run/jitgate-{os.getpid()}"
+    os.mkdir(place)
+    subprocess.run(["mount", "--bind", agent.directory / "run", place], check=True)
+    subprocess.run(["mount", "--rbind", "/proc", f"{root}/proc"], check=True)
+    address = f"/run/jitgate-{os.getpid()}/agent.sock"
+
+    def varlinkctl(*arguments, check=True):
+        done = subprocess.run(["chroot", root, "varlinkctl", *arguments], text=True,
+                              capture_output=True, timeout=20)
+        print("$ varlinkctl", *arguments, "\n" + done.stdout + done.stderr)
+        assert not check or done.returncode == 0, done
+        return done.stdout + done.stderr
+    try:
+        assert "jitgated" in varlinkctl("info", address)
+        assert "io.jitgate.Agent" in varlinkctl("list-interfaces", address)
+        text = varlinkctl("introspect", address, "io.jitgate.Agent")
+        declared = Interface(text)
+        assert set(declared.methods) >= set(REPLIES) | {"Submit", "Monitor"}
+        for method, parameters in REPLIES.items():
+            reply = json.loads(varlinkctl("call", "--json=short", address,
+                                          f"io.jitgate.Agent.{method}", json.dumps(parameters)))
+            declared.check(reply, declared.methods[method][1], method)
+        refused = varlinkctl("call", address, "io.jitgate.Agent.Submit", '{"document": "x"}',
+                             check=False)
+        assert "io.jitgate.Agent.Refused" in refused
+    finally:
+        subprocess.run(["umount", "--recursive", f"{root}/proc"], check=True)
+        subprocess.run(["umount", place], check=True)
+        os.rmdir(place)
