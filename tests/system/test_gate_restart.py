@@ -5,6 +5,7 @@ import pytest
 
 from harness import Listener, await_, is_open
 from knocking import Accepting, Knocking
+from nat import NftNat
 
 families = pytest.mark.parametrize("family", [4, 6])
 TIMES = 20
@@ -76,3 +77,21 @@ def test_on_stop_remove_opens_what_was_managed(world, agent):
     assert agent.stop() == 0
     assert is_open(world.stranger, world.vm.v4, 22)
     assert "jitgate" not in world.vm.run("nft", "list", "tables")
+
+
+@families
+def test_a_published_container_stays_shut_and_open_over_restarts(world, agent, family):
+    container, address = world.container(), world.vm.address(family)
+    listener = Listener(container, "::", 22, dual_stack=True)
+    NftNat(world.vm, 2222, 22, container).publish()
+    agent.configure(ports={"published": {"number": 2222}})
+    agent.start()
+    agent.grant("2222/tcp", world.requester.address(family))
+
+    def act(n):
+        agent.kill() if n % 2 else agent.stop()
+        agent.start()
+
+    with Accepting(listener):
+        knocked_all_the_while(Knocking(world.stranger, address, 2222),
+                              Knocking(world.requester, address, 2222), act)
