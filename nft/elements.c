@@ -371,18 +371,18 @@ static int elements_dump(struct netlink *netlink, struct reader *reader, size_t 
 	_cleanup_(nftnl_set_freep) struct nftnl_set *set = gate_set_reference(reader->set);
 	char buffer[512];
 	size_t n_before = *n;
-	int status;
+	int status = -EINTR;
 
 	if (!set)
 		return -ENOMEM;
-	do {
+	for (int i = 0; i < NETLINK_TRIES && status == -EINTR; i++) {
 		struct nlmsghdr *request = nftnl_nlmsg_build_hdr(
 			buffer, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_DUMP, 0);
 
 		nftnl_set_elems_nlmsg_build_payload(request, set);
 		*n = n_before;
 		status = netlink_request(netlink, request, on_elements, reader);
-	} while (status == -EINTR);
+	}
 	return status;
 }
 

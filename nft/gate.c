@@ -22,6 +22,10 @@
 struct gate {
 	struct netlink *netlink;
 	bool can_own;
+	bool owns; /* the kernel has let it */
+	/* Whether the rules look for grants of prefixes: they do from the first such grant on. */
+	bool judges_ranges4;
+	bool judges_ranges6;
 };
 
 int gate_open(struct gate **ret)
@@ -327,25 +331,44 @@ static int install_once(struct gate *gate, const struct ruleset *ruleset,
 	return transaction_commit(transaction, gate->netlink, ret_what);
 }
 
+static bool has_ranges(const struct element *elements, size_t n, enum gate_set ranges)
+{
+	for (size_t i = 0; i < n; i++)
+		if (element_grant_set(&elements[i]) == ranges)
+			return true;
+	return false;
+}
+
 int gate_install(struct gate *gate, const struct ruleset *ruleset,
 	const struct element_list *grants, enum gate_install *ret_found, bool *ret_owned,
 	const char **ret_what)
 {
 	struct ruleset wanted = *ruleset;
+	bool ranges4 = !grants || gate->judges_ranges4 ||
+		has_ranges(grants->elements, grants->n, SET_GRANT_RANGES4);
+	bool ranges6 = !grants || gate->judges_ranges6 ||
+		has_ranges(grants->elements, grants->n, SET_GRANT_RANGES6);
 	int status = -EAGAIN;
+
+	wanted.without_ranges4 = !ranges4;
+	wanted.without_ranges6 = !ranges6;
 
 	for (int i = 0; i < INSTALL_TRIES; i++) {
 		wanted.owned = ruleset->owned && gate->can_own;
 		status = install_once(gate, &wanted, grants, ret_found, ret_what);
-		if (wanted.owned && (status == -EOPNOTSUPP || status == -EINVAL))
+		if (wanted.owned && !gate->owns && (status == -EOPNOTSUPP || status == -EINVAL))
 			gate->can_own = false; /* a kernel before 6.9 */
 		else if (status != -ENOENT && status != -EEXIST && status != -EBUSY &&
 			status != -EINTR)
 			break;
 	}
-	if (status == 0)
-		*ret_owned = wanted.owned;
-	return status;
+	if (status < 0)
+		return status;
+	gate->judges_ranges4 = grants && ranges4;
+	gate->judges_ranges6 = grants && ranges6;
+	gate->owns = wanted.owned;
+	*ret_owned = wanted.owned;
+	return 0;
 }
 
 int gate_change(struct gate *gate, const struct element *remove, size_t n_remove,
@@ -355,6 +378,10 @@ int gate_change(struct gate *gate, const struct element *remove, size_t n_remove
 	_cleanup_(pointers_done) struct pointers going = {}, coming = {};
 	int status;
 
+	*ret_what = "rules that look for prefixes";
+	if ((!gate->judges_ranges4 && has_ranges(add, n_add, SET_GRANT_RANGES4)) ||
+		(!gate->judges_ranges6 && has_ranges(add, n_add, SET_GRANT_RANGES6)))
+		return -ENOENT;
 	*ret_what = "building the transaction";
 	if (pointers_init(&going, remove, n_remove, true) < 0 ||
 		pointers_init(&coming, add, n_add, true) < 0)
@@ -459,17 +486,17 @@ static bool legacy_table_exists(const char *path)
 int gate_find_destination_nat(struct gate *gate, bool *ret)
 {
 	char buffer[256];
-	bool found;
-	int status;
+	bool found = false;
+	int status = -EINTR;
 
-	do {
+	/* A chain that is seen is there, though the dump be interrupted after it. */
+	for (int i = 0; i < NETLINK_TRIES && status == -EINTR && !found; i++) {
 		struct nlmsghdr *request = nftnl_nlmsg_build_hdr(
 			buffer, NFT_MSG_GETCHAIN, NFPROTO_UNSPEC, NLM_F_DUMP, 0);
 
-		found = false;
 		status = netlink_request(gate->netlink, request, on_nat_chain, &found);
-	} while (status == -EINTR);
-	if (status < 0)
+	}
+	if (status < 0 && !found)
 		return status;
 	*ret = found || legacy_table_exists("/proc/net/ip_tables_names") ||
 		legacy_table_exists("/proc/net/ip6_tables_names");

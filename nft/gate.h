@@ -35,7 +35,7 @@ int gate_install(struct gate *gate, const struct ruleset *ruleset,
 	const char **ret_what);
 
 /* Removes and adds grants' elements in one transaction. Returns 0; -ENOENT or -EEXIST where the kernel has
- * not what we think (install again); -errno. */
+ * not what we think, or where a prefix is the first and the rules do not look for any yet (install again); -errno. */
 int gate_change(struct gate *gate, const struct element *remove, size_t n_remove,
 	const struct element *add, size_t n_add, const char **ret_what);
 

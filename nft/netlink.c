@@ -41,12 +41,23 @@ uint32_t netlink_port(const struct netlink *netlink)
 	return mnl_socket_get_portid(netlink->socket);
 }
 
+void netlink_drain(struct netlink *netlink)
+{
+	char buffer[NETLINK_BUFFER_BYTES];
+
+	while (recv(netlink_fd(netlink), buffer, sizeof(buffer), MSG_DONTWAIT) >= 0 ||
+		errno == EINTR || errno == ENOBUFS)
+		;
+}
+
 int netlink_request(struct netlink *netlink, struct nlmsghdr *request, mnl_cb_t callback,
 	void *userdata)
 {
 	char buffer[NETLINK_BUFFER_BYTES];
 	int status;
 
+	/* What an answer that was given up has left would be taken for this one's. */
+	netlink_drain(netlink);
 	request->nlmsg_seq = netlink->sequence++;
 	if (mnl_socket_sendto(netlink->socket, request, request->nlmsg_len) < 0)
 		return -errno;

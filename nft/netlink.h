@@ -25,6 +25,12 @@ DEFINE_CLEANUP(struct netlink *, netlink_free)
 int netlink_fd(const struct netlink *netlink);
 uint32_t netlink_port(const struct netlink *netlink);
 
+/* Reads away what is queued: the rest of a dump that was interrupted or given up. */
+void netlink_drain(struct netlink *netlink);
+
+/* A dump that others' changes interrupt is tried again this often. */
+#define NETLINK_TRIES 20
+
 /*
  * Sends one request (its sequence number is set here) and calls back for each answering message until the
  * dump or the acknowledgement ends it. The callback returns MNL_CB_OK, or MNL_CB_ERROR with errno set.

@@ -102,28 +102,34 @@ static void new_rules(struct rule_builder *builder, const struct ruleset *rulese
 	const char *chain, enum gate_set always_allow, enum gate_set flows, enum gate_set grants,
 	enum gate_set ranges)
 {
-	if (has_always_allow(ruleset, gate_set_definition(always_allow)->family)) {
+	uint8_t family = gate_set_definition(grants)->family;
+
+	if (has_always_allow(ruleset, family)) {
 		rule_begin(builder, chain);
 		match_service(builder, always_allow);
 		accept_packet(builder);
 		rule_end(builder, NULL);
 	}
 
-	rule_begin(builder, chain);
-	match_flow(builder, flows, IPPROTO_UDP);
-	renew_flow(builder, flows);
-	accept_packet(builder);
-	rule_end(builder, "a flow goes on, also when its grant has ended");
+	if (ruleset->n_udp > 0) {
+		rule_begin(builder, chain);
+		match_flow(builder, flows, IPPROTO_UDP);
+		renew_flow(builder, flows);
+		accept_packet(builder);
+		rule_end(builder, "a flow goes on, also when its grant has ended");
+	}
 
 	rule_begin(builder, chain);
 	match_service(builder, grants);
 	goto_chain(builder, "granted");
 	rule_end(builder, NULL);
 
-	rule_begin(builder, chain);
-	match_service(builder, ranges);
-	goto_chain(builder, "granted");
-	rule_end(builder, NULL);
+	if (!(family == AF_INET ? ruleset->without_ranges4 : ruleset->without_ranges6)) {
+		rule_begin(builder, chain);
+		match_service(builder, ranges);
+		goto_chain(builder, "granted");
+		rule_end(builder, NULL);
+	}
 
 	rule_begin(builder, chain);
 	goto_chain(builder, "refuse");
@@ -670,10 +676,10 @@ static int ruleset_dump(struct netlink *netlink, uint16_t type, mnl_cb_t callbac
 
 int ruleset_read(struct netlink *netlink, struct ruleset_state *ret)
 {
-	int status;
+	int status = -EINTR;
 
 	/* A dump that a change interrupts is taken again: changes come in bursts, and these end. */
-	do {
+	for (int i = 0; i < NETLINK_TRIES && status == -EINTR; i++) {
 		memset(ret, 0, sizeof(*ret));
 		status = ruleset_dump(netlink, NFT_MSG_GETTABLE, on_table, ret);
 		if (status == 0)
@@ -682,6 +688,6 @@ int ruleset_read(struct netlink *netlink, struct ruleset_state *ret)
 			status = ruleset_dump(netlink, NFT_MSG_GETSET, on_set, ret);
 		if (status == 0)
 			status = ruleset_dump(netlink, NFT_MSG_GETOBJ, on_object, ret);
-	} while (status == -EINTR);
+	}
 	return status;
 }

@@ -55,6 +55,10 @@ struct ruleset {
 	bool audit; /* counts what it would refuse, and lets it pass */
 	bool destination_nat;
 	bool owned;
+	/* No grant of a prefix is in force, so none is looked for: an empty set of ranges costs as much to ask
+	 * as a full one. */
+	bool without_ranges4;
+	bool without_ranges6;
 };
 
 /* What the kernel has: chains and sets by presence; foreign where there is anything that is not ours. */

@@ -286,6 +286,7 @@ int transaction_commit(struct transaction *transaction, struct netlink *netlink,
 	transaction->n_bytes += nftnl_batch_end(
 		transaction->bytes + transaction->n_bytes, transaction->n_messages + 1)->nlmsg_len;
 	transaction_fit_buffer(transaction, netlink_fd(netlink));
+	netlink_drain(netlink);
 	if (sendto(netlink_fd(netlink), transaction->bytes, transaction->n_bytes, 0,
 		    (const struct sockaddr *)&kernel, sizeof(kernel)) < 0)
 		return -errno;

@@ -357,6 +357,9 @@ struct agent *agent_free(struct agent *agent)
 	sd_event_source_disable_unref(agent->clock_source);
 	sd_event_source_disable_unref(agent->legacy_source);
 	sd_event_source_disable_unref(agent->catch_up_source);
+	sd_event_source_disable_unref(agent->retry_source);
+	sd_event_source_disable_unref(agent->compact_source);
+	sd_event_source_disable_unref(agent->time_source);
 	sessions_free(agent->sessions);
 	registry_free(agent->registry);
 	access_map_free(agent->access);
@@ -443,7 +446,9 @@ static int reload_swap(struct agent *agent, struct config **config, struct trust
 	policies_done(&old_policies);
 	audit_reloaded(agent, old_config->mode);
 	config_free(old_config);
-	return lifecycle_reconsider(agent);
+	/* The new configuration is in force, whatever ending grants comes to. */
+	(void)lifecycle_reconsider(agent);
+	return 0;
 }
 
 int agent_reload(struct agent *agent, char **ret_error)

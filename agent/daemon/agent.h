@@ -45,6 +45,8 @@ struct agent {
 	int64_t wall_ahead_usec; /* of CLOCK_BOOTTIME, when it was last looked at: shows a step */
 	char boot_id[33];
 
+	bool trust_failed; /* the trust file could not be read: nothing is signed for, nothing forgotten */
+
 	/* Refusals told of late, when that was counted, and those left out of the audit log. */
 	uint64_t n_refusals_told;
 	uint64_t refusals_usec;
@@ -74,6 +76,10 @@ struct agent {
 	sd_event_source *sockets_source;
 	sd_event_source *clock_source;
 	sd_event_source *legacy_source; /* iptables-legacy's lock file */
+	sd_event_source *retry_source; /* the gate could not be installed: again, until it can */
+	uint64_t retry_usec;
+	sd_event_source *compact_source; /* a ledger has grown */
+	sd_event_source *time_source; /* notes the time while grants are live */
 	sd_event_source *catch_up_source; /* the clock is behind until then */
 };
 

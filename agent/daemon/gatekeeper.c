@@ -13,6 +13,9 @@
 #define LEGACY_LOCK_DIRECTORY "/run"
 #define LEGACY_LOCK "xtables.lock"
 
+#define RETRY_USEC_MIN (100 * USEC_PER_MSEC)
+#define RETRY_USEC_MAX (5 * USEC_PER_SEC)
+
 /* A ruleset and the lists it points into. */
 struct wanted {
 	struct ruleset ruleset;
@@ -169,7 +172,7 @@ int gatekeeper_begin(struct agent *agent)
 	return status == -EPERM ? status : report_failure(status, what);
 }
 
-int gatekeeper_install(struct agent *agent)
+static int install(struct agent *agent)
 {
 	_cleanup_(wanted_done) struct wanted wanted = {};
 	_cleanup_(element_list_done) struct element_list grants = {};
@@ -190,6 +193,37 @@ int gatekeeper_install(struct agent *agent)
 	if (found == GATE_WAS_ABSENT)
 		keep_udp_sessions(agent);
 	return sockets_watch(agent->sockets, wanted.tcp.ranges, wanted.tcp.n);
+}
+
+static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source, (void)usec;
+	(void)gatekeeper_install(userdata);
+	return 0;
+}
+
+/* What could not be done now (others change nf_tables without end, no memory) is done as soon as it can be. */
+static void retry_later(struct agent *agent)
+{
+	agent->retry_usec = agent->retry_usec == 0 ? RETRY_USEC_MIN : 2 * agent->retry_usec;
+	if (agent->retry_usec > RETRY_USEC_MAX)
+		agent->retry_usec = RETRY_USEC_MAX;
+	agent->retry_source = sd_event_source_disable_unref(agent->retry_source);
+	(void)sd_event_add_time_relative(agent->event, &agent->retry_source, CLOCK_BOOTTIME,
+		agent->retry_usec, USEC_PER_MSEC, on_retry, agent);
+}
+
+int gatekeeper_install(struct agent *agent)
+{
+	int status = install(agent);
+
+	if (status < 0) {
+		retry_later(agent);
+		return status;
+	}
+	agent->retry_usec = 0;
+	agent->retry_source = sd_event_source_disable_unref(agent->retry_source);
+	return 0;
 }
 
 static int elements_from_delta(const struct agent *agent, const struct access *accesses, size_t n,
@@ -256,7 +290,11 @@ static void follow_destination_nat(struct agent *agent)
 	bool before = agent->destination_nat;
 	char message[128];
 
-	if (find_destination_nat(agent) < 0 || agent->destination_nat == before)
+	if (find_destination_nat(agent) < 0) {
+		retry_later(agent); /* which looks again */
+		return;
+	}
+	if (agent->destination_nat == before)
 		return;
 	if (gatekeeper_install(agent) < 0)
 		return;
@@ -280,7 +318,7 @@ static int on_watch(sd_event_source *source, int fd, uint32_t events, void *user
 	status = watch_read(agent->watch, &report);
 	if (status < 0) {
 		agent_log(LOG_ERR, "can't read what others change: %s", strerror(-status));
-		return status;
+		report.overrun = true; /* anything may have changed */
 	}
 	if (report.gate || report.overrun)
 		repair(agent, &report);

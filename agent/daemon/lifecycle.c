@@ -142,6 +142,12 @@ void lifecycle_expire(struct agent *agent, struct grant *grant)
 	grant->timer = sd_event_source_disable_unref(grant->timer);
 	grant_audit(agent, grant, AUDIT_GRANT_EXPIRED, "has ended", NULL);
 	(void)sessions_kill(agent->sessions, grant->document->id, &agent->policies);
+	/* Where the wall clock was set back, the time noted does not tell that it has ended: after a reboot it would
+	 * come back. */
+	if (grant->document->expires > moment_seconds(&now) + 1)
+		(void)record_keep(agent,
+			record_revoked(grant->document->id, "ended by the clock that nobody sets",
+				now.wall_usec));
 	record_time(agent, now.wall_usec);
 	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
 	restore_compact(agent);
@@ -164,10 +170,8 @@ static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata
 		return 0;
 	}
 	status = change_covers(agent, entry->grant, true);
-	if (status < 0) {
-		agent_log(LOG_ERR, "can't open for grant %s: %s", id, strerror(-status));
-		return 0;
-	}
+	if (status < 0) /* the gatekeeper tries again: the map has its covers */
+		agent_log(LOG_ERR, "can't open for grant %s yet: %s", id, strerror(-status));
 	entry->grant->state = GRANT_ACTIVE;
 	lifecycle_announce(agent, entry->grant);
 	return grant_set_timer(agent, entry->grant);
@@ -346,10 +350,13 @@ static void record_ends(struct agent *agent, const struct recomputation *grants)
 	struct refusal refusal;
 
 	for (size_t i = 0; i < grants->n; i++)
-		if (!grant_may_stay(agent, grants->items[i], &refusal))
+		if (!grant_may_stay(agent, grants->items[i], &refusal)) {
+			const char *id = grants->items[i]->document->id;
+
+			registry_mark_revoked(agent->registry, registry_find(agent->registry, id));
 			json_array_append_new(records,
-				record_revoked(grants->items[i]->document->id, refusal.message,
-					grants->now.wall_usec));
+				record_revoked(id, refusal.message, grants->now.wall_usec));
+		}
 	record_keep_all(agent, records);
 }
 
@@ -366,8 +373,6 @@ int lifecycle_reconsider(struct agent *agent)
 
 		if (grant_may_stay(agent, grant, &refusal))
 			continue;
-		registry_mark_revoked(agent->registry,
-			registry_find(agent->registry, grant->document->id));
 		status = lifecycle_revoke(agent, grant, false, refusal.message, NULL);
 	}
 	free(grants.items);

@@ -500,17 +500,36 @@ static void compact_ledger(struct agent *agent, struct ledger *ledger, bool dura
 		agent_log(LOG_WARNING, "can't write a ledger anew: %s", strerror(-status));
 }
 
+static bool has_grown(const struct agent *agent, const struct ledger *ledger)
+{
+	size_t n_needed = registry_count(agent->registry) + sessions_count(agent->sessions);
+
+	return ledger && ledger_count(ledger) > 2 * n_needed + COMPACT_RECORDS_MIN;
+}
+
+static int on_compact(sd_event_source *source, void *userdata)
+{
+	struct agent *agent = userdata;
+	const struct moment now = moment_now();
+
+	(void)source;
+	agent->compact_source = sd_event_source_disable_unref(agent->compact_source);
+	/* What the clock, or a trust file that can't be read, keeps from coming back must still be there when it may. */
+	if (agent_clock_is_behind(agent, &now) || agent->trust_failed)
+		return 0;
+	if (has_grown(agent, agent->ledger))
+		compact_ledger(agent, agent->ledger, true);
+	if (has_grown(agent, agent->runtime))
+		compact_ledger(agent, agent->runtime, false);
+	return 0;
+}
+
+/* Not at once: who ends several grants must have ended them all before their records are looked at. */
 void restore_compact(struct agent *agent)
 {
-	const struct moment now = moment_now();
-	size_t n_needed = registry_count(agent->registry);
-
-	/* What the clock keeps from coming back must still be there when it has caught up. */
-	if (agent_clock_is_behind(agent, &now))
+	if (agent->compact_source ||
+		(!has_grown(agent, agent->ledger) && !has_grown(agent, agent->runtime)))
 		return;
-	if (agent->ledger && ledger_count(agent->ledger) > 2 * n_needed + COMPACT_RECORDS_MIN)
-		compact_ledger(agent, agent->ledger, true);
-	n_needed += sessions_count(agent->sessions);
-	if (agent->runtime && ledger_count(agent->runtime) > 2 * n_needed + COMPACT_RECORDS_MIN)
-		compact_ledger(agent, agent->runtime, false);
+	if (sd_event_add_defer(agent->event, &agent->compact_source, on_compact, agent) >= 0)
+		(void)sd_event_source_set_priority(agent->compact_source, SD_EVENT_PRIORITY_IDLE);
 }
