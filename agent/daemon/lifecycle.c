@@ -131,11 +131,10 @@ void lifecycle_expire(struct agent *agent, struct grant *grant)
 {
 	const struct moment now = moment_now();
 
-	/* The kernel closes by itself, to within a tick. Where sessions are to be ended, none may begin in it;
-	 * and those let in while nobody heard are still known by the map. */
+	/* The kernel closes by itself, to within a tick. Where sessions are to be ended, none may begin in it. */
 	if (grant_kills_on_expiry(agent, grant)) {
-		(void)sessions_update(agent->sessions);
 		(void)change_covers(agent, grant, false);
+		(void)sessions_update(agent->sessions, grant);
 	}
 	(void)access_map_expire(agent->access, now.boot_usec);
 	grant->state = GRANT_EXPIRED;
@@ -239,10 +238,11 @@ int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_session
 	size_t n_killed = 0;
 	int status = 0;
 
-	if (kill_sessions)
-		(void)sessions_update(agent->sessions);
 	if (grant->state == GRANT_ACTIVE)
 		status = change_covers(agent, grant, false);
+	/* Closed first: none can begin between the looking and the ending. */
+	if (kill_sessions)
+		(void)sessions_update(agent->sessions, grant);
 	grant->state = GRANT_REVOKED;
 	grant->timer = sd_event_source_disable_unref(grant->timer);
 	grant_audit(agent, grant, AUDIT_GRANT_REVOKED, "was revoked", reason);

@@ -425,7 +425,7 @@ int restore_finish(struct agent *agent)
 	struct collection collection = { .now_usec = clock_boottime_usec() };
 	int status;
 
-	status = sessions_update(agent->sessions);
+	status = sessions_update(agent->sessions, NULL);
 	if (status < 0)
 		return status;
 	collection.items = calloc(registry_count_live(agent->registry) + 1, sizeof(struct grant *));

@@ -17,8 +17,13 @@
 static const uint64_t checks_usec[] = { 100000, 1 * USEC_PER_SEC, 5 * USEC_PER_SEC,
 	30 * USEC_PER_SEC, 90 * USEC_PER_SEC };
 
-/* No one tells when a flow has run out, or when a connection that only passes through has ended. */
-#define RECHECK_USEC ((FLOW_TIMEOUT_MS + 5000) * USEC_PER_MSEC)
+/* No one tells when a UDP flow has run out, or when a connection that only passes through has ended: while there are
+ * such sessions, they are looked for this often. */
+#define SWEEP_USEC (60 * USEC_PER_SEC)
+
+/* The rules tell of so many new sessions a second (nft/ruleset.c); where about as many are told, there were more. */
+#define TOLD_PER_SECOND_MAX 100
+#define CATCH_UP_USEC (2 * USEC_PER_SEC)
 #define TIMER_ACCURACY_USEC (50 * USEC_PER_MSEC)
 
 struct sessions {
@@ -26,6 +31,10 @@ struct sessions {
 	void *tree; /* tsearch(3), by flow */
 	size_t n;
 	size_t n_translated;
+	sd_event_source *sweep;
+	sd_event_source *catch_up;
+	size_t n_told; /* since told_usec */
+	uint64_t told_usec;
 };
 
 static int compare_flows(const void *a, const void *b)
@@ -60,6 +69,8 @@ struct sessions *sessions_free(struct sessions *sessions)
 {
 	if (!sessions)
 		return NULL;
+	sd_event_source_disable_unref(sessions->sweep);
+	sd_event_source_disable_unref(sessions->catch_up);
 	tdestroy(sessions->tree, session_free);
 	free(sessions);
 	return NULL;
@@ -160,18 +171,8 @@ static int session_is_alive(struct sessions *sessions, struct session *session)
 	return tracked == 1;
 }
 
-static int flow_is_kept(struct sessions *sessions, const struct flow *flow)
-{
-	_cleanup_(flow_list_done) struct flow_list list = {};
-	int status = gate_read_sessions(sessions->agent->gate, &list);
-
-	for (size_t i = 0; status == 0 && i < list.n; i++)
-		if (compare_flows(&list.flows[i], flow) == 0)
-			return 1;
-	return status;
-}
-
 static int on_session_timer(sd_event_source *source, uint64_t usec, void *userdata);
+static int sessions_arm_sweep(struct sessions *sessions);
 
 static int session_set_timer(struct session *session, uint64_t usec)
 {
@@ -187,15 +188,15 @@ static int session_set_timer(struct session *session, uint64_t usec)
 		TIMER_ACCURACY_USEC, on_session_timer, session);
 }
 
+/* A TCP session: is it there? */
 static void session_check(struct sessions *sessions, struct session *session)
 {
-	int alive = session->flow.l4proto == IPPROTO_UDP ? flow_is_kept(sessions, &session->flow) :
-							   session_is_alive(sessions, session);
+	int alive = session_is_alive(sessions, session);
 
 	if (alive == 1 && !session->open)
 		session_open(sessions, session);
-	if (alive == 1 && (session->forwarded || session->flow.l4proto == IPPROTO_UDP)) {
-		(void)session_set_timer(session, RECHECK_USEC);
+	if (alive == 1 && session->forwarded) {
+		(void)session_set_timer(session, SWEEP_USEC);
 		return;
 	}
 	if (alive == 1)
@@ -213,6 +214,81 @@ static int on_session_timer(sd_event_source *source, uint64_t usec, void *userda
 	(void)source, (void)usec;
 	session_check(session->sessions, session);
 	return 0;
+}
+
+struct collection {
+	struct session **items;
+	size_t n;
+};
+
+static void collect(const void *node, VISIT visit, void *userdata)
+{
+	struct collection *collection = userdata;
+
+	if (visit == postorder || visit == leaf)
+		collection->items[collection->n++] = *(struct session *const *)node;
+}
+
+static int sessions_collect(struct sessions *sessions, struct collection *ret)
+{
+	ret->n = 0;
+	ret->items = calloc(sessions->n + 1, sizeof(struct session *));
+	if (!ret->items)
+		return -ENOMEM;
+	twalk_r(sessions->tree, collect, ret);
+	return 0;
+}
+
+static bool flows_include(const struct flow_list *list, const struct flow *flow)
+{
+	return list->n > 0 &&
+		bsearch(flow, list->flows, list->n, sizeof(*list->flows), compare_flows) != NULL;
+}
+
+/* Ends the UDP sessions whose flow has run out: one reading for all of them. Returns how many go on. */
+static size_t sessions_sweep(struct sessions *sessions)
+{
+	_cleanup_(flow_list_done) struct flow_list list = {};
+	struct collection collection;
+	size_t n_left = 0;
+
+	if (gate_read_sessions(sessions->agent->gate, &list) < 0 ||
+		sessions_collect(sessions, &collection) < 0)
+		return sessions->n;
+	if (list.n > 0)
+		qsort(list.flows, list.n, sizeof(*list.flows), compare_flows);
+	for (size_t i = 0; i < collection.n; i++) {
+		struct session *session = collection.items[i];
+
+		if (session->flow.l4proto != IPPROTO_UDP)
+			continue;
+		if (flows_include(&list, &session->flow))
+			n_left++;
+		else
+			session_end(sessions, session, NULL);
+	}
+	free(collection.items);
+	return n_left;
+}
+
+static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct sessions *sessions = userdata;
+
+	(void)source, (void)usec;
+	sessions->sweep = sd_event_source_disable_unref(sessions->sweep);
+	return sessions_sweep(sessions) > 0 ? sessions_arm_sweep(sessions) : 0;
+}
+
+static int sessions_arm_sweep(struct sessions *sessions)
+{
+	int status;
+
+	if (sessions->sweep)
+		return 0;
+	status = sd_event_add_time_relative(sessions->agent->event, &sessions->sweep,
+		CLOCK_BOOTTIME, SWEEP_USEC, USEC_PER_SEC, on_sweep, sessions);
+	return status < 0 ? status : 0;
 }
 
 static int sessions_add(struct sessions *sessions, const struct flow *flow, const char *grant,
@@ -241,18 +317,24 @@ static int sessions_add(struct sessions *sessions, const struct flow *flow, cons
 }
 
 /* The grant that let it in: the one of those that cover it which lasts longest. */
-static struct grant *flow_grant(struct sessions *sessions, const struct flow *flow)
+static struct grant *flow_grant(
+	struct sessions *sessions, const struct flow *flow, struct grant *just_closed)
 {
 	const struct service service = { flow->family, flow->l4proto, flow->local_port };
 	const struct access *access =
 		access_map_find(sessions->agent->access, &service, &flow->remote);
+	unsigned protocol = flow->l4proto == IPPROTO_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
 
+	if (just_closed &&
+		grant_includes(just_closed, flow->family, &flow->remote, flow->local_port, protocol) &&
+		(!access || access->deadline_usec < just_closed->deadline_usec))
+		return just_closed;
 	return access ? registry_grant_by_tag(sessions->agent->registry, access->tag) : NULL;
 }
 
-static struct session *sessions_take_up(struct sessions *sessions, const struct flow *flow)
+static struct session *sessions_take_up(
+	struct sessions *sessions, const struct flow *flow, struct grant *grant)
 {
-	struct grant *grant = flow_grant(sessions, flow);
 	struct session *session;
 	uint64_t now_usec = clock_realtime_usec();
 	const char *id = grant ? grant->document->id : NULL;
@@ -266,23 +348,28 @@ static struct session *sessions_take_up(struct sessions *sessions, const struct 
 	return session;
 }
 
+static void session_begin(struct sessions *sessions, const struct flow *flow, struct grant *grant)
+{
+	struct session *session = sessions_take_up(sessions, flow, grant);
+
+	if (!session)
+		return;
+	if (flow->l4proto == IPPROTO_TCP) {
+		(void)session_set_timer(session, checks_usec[session->n_checks++]);
+	} else {
+		session_open(sessions, session);
+		(void)sessions_arm_sweep(sessions);
+	}
+}
+
 /* A first packet was let in. A repeated one is not news. */
 static void on_new(const struct flow *flow, void *userdata)
 {
 	struct sessions *sessions = userdata;
-	struct session *session;
 
-	if (sessions_find(sessions, flow))
-		return;
-	session = sessions_take_up(sessions, flow);
-	if (!session)
-		return;
-	if (flow->l4proto == IPPROTO_UDP) {
-		session_open(sessions, session);
-		(void)session_set_timer(session, RECHECK_USEC);
-	} else {
-		(void)session_set_timer(session, checks_usec[session->n_checks++]);
-	}
+	sessions->n_told++;
+	if (!sessions_find(sessions, flow))
+		session_begin(sessions, flow, flow_grant(sessions, flow, NULL));
 }
 
 struct search {
@@ -340,26 +427,31 @@ int sessions_restore(struct sessions *sessions, const json_t *record)
 	return status;
 }
 
-int sessions_update(struct sessions *sessions)
+int sessions_update(struct sessions *sessions, struct grant *just_closed)
 {
-	_cleanup_(flow_list_done) struct flow_list list = {};
-	int status = gate_read_sessions(sessions->agent->gate, &list);
+	_cleanup_(flow_list_done) struct flow_list list = {}, gone = {};
+	struct agent *agent = sessions->agent;
+	int status = gate_read_sessions(agent->gate, &list);
 
 	if (status < 0)
 		return status;
 	for (size_t i = 0; i < list.n; i++) {
 		const struct flow *flow = &list.flows[i];
+		struct grant *grant;
+		bool alive;
 
 		if (sessions_find(sessions, flow))
 			continue;
-		if (flow_grant(sessions, flow))
-			on_new(flow, sessions);
-		else if (flow->l4proto == IPPROTO_TCP &&
-			sockets_find(sessions->agent->sockets, flow) == 0)
-			(void)gate_forget_sessions(sessions->agent->gate, flow, 1);
+		grant = flow_grant(sessions, flow, just_closed);
 		/* A UDP flow without a grant was begun by this host, or outlives its grant. */
+		alive = flow->l4proto == IPPROTO_UDP || agent->destination_nat ||
+			sockets_find(agent->sockets, flow) != 0;
+		if (grant && alive)
+			session_begin(sessions, flow, grant);
+		else if (!alive)
+			(void)flow_list_add(&gone, flow);
 	}
-	return 0;
+	return gone.n > 0 ? gate_forget_sessions(agent->gate, gone.flows, gone.n) : 0;
 }
 
 size_t sessions_count(const struct sessions *sessions)
@@ -367,36 +459,38 @@ size_t sessions_count(const struct sessions *sessions)
 	return sessions->n;
 }
 
-struct collection {
-	struct session **items;
-	size_t n;
-};
-
-static void collect(const void *node, VISIT visit, void *userdata)
+static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	struct collection *collection = userdata;
+	struct sessions *sessions = userdata;
 
-	if (visit == postorder || visit == leaf)
-		collection->items[collection->n++] = *(struct session *const *)node;
+	(void)source, (void)usec;
+	sessions->catch_up = sd_event_source_disable_unref(sessions->catch_up);
+	(void)sessions_update(sessions, NULL);
+	return 0;
 }
 
-static int sessions_collect(struct sessions *sessions, struct collection *ret)
+/* Who floods the log's limit does not hide his sessions in it: the kernel's sets have them all. */
+static void sessions_catch_up(struct sessions *sessions)
 {
-	ret->n = 0;
-	ret->items = calloc(sessions->n + 1, sizeof(struct session *));
-	if (!ret->items)
-		return -ENOMEM;
-	twalk_r(sessions->tree, collect, ret);
-	return 0;
+	if (!sessions->catch_up)
+		(void)sd_event_add_time_relative(sessions->agent->event, &sessions->catch_up,
+			CLOCK_BOOTTIME, CATCH_UP_USEC, USEC_PER_SEC, on_catch_up, sessions);
 }
 
 static int on_nflog(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct sessions *sessions = userdata;
+	uint64_t now_usec = clock_boottime_usec();
+	int status;
 
 	(void)source, (void)fd, (void)events;
-	if (nflog_read(sessions->agent->nflog, on_new, sessions) == -ENOBUFS)
-		(void)sessions_update(sessions);
+	if (now_usec - sessions->told_usec >= USEC_PER_SEC) {
+		sessions->told_usec = now_usec;
+		sessions->n_told = 0;
+	}
+	status = nflog_read(sessions->agent->nflog, on_new, sessions);
+	if (status == -ENOBUFS || sessions->n_told >= TOLD_PER_SECOND_MAX)
+		sessions_catch_up(sessions);
 	return 0;
 }
 
@@ -408,8 +502,11 @@ static void sessions_check_all(struct sessions *sessions)
 	if (sessions_collect(sessions, &collection) < 0)
 		return;
 	for (size_t i = 0; i < collection.n; i++)
-		session_check(sessions, collection.items[i]);
+		if (collection.items[i]->flow.l4proto == IPPROTO_TCP)
+			session_check(sessions, collection.items[i]);
 	free(collection.items);
+	if (sessions_sweep(sessions) > 0)
+		(void)sessions_arm_sweep(sessions);
 }
 
 static int on_sockets(sd_event_source *source, int fd, uint32_t events, void *userdata)

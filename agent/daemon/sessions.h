@@ -29,10 +29,11 @@ struct sessions *sessions_free(struct sessions *sessions);
 int sessions_restore(struct sessions *sessions, const json_t *record);
 
 /*
- * Reads the kernel's sets and takes up what is not known yet, by the access map as it is: to be called
- * before grants are taken out of the map. Returns 0 or -errno.
+ * Reads the kernel's sets and takes up what is not known yet. just_closed (may be NULL) is a grant that has been taken
+ * out of the access map, and of the kernel, a moment ago: what no other grant lasted longer for was let in by it.
+ * Returns 0 or -errno.
  */
-int sessions_update(struct sessions *sessions);
+int sessions_update(struct sessions *sessions, struct grant *just_closed);
 
 /* Sessions that are known, open or not yet. */
 size_t sessions_count(const struct sessions *sessions);
