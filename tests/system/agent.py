@@ -159,16 +159,20 @@ class Agent:
 
     def await_ready(self):
         """Waits for READY=1 as systemd does; fails if the daemon ends instead."""
-        deadline = time.monotonic() + READY_SECONDS
+        while "READY=1" not in self.receive_notification(READY_SECONDS):
+            pass
+
+    def receive_notification(self, bound):
+        """The lines of the next message to systemd; fails if the daemon ends instead."""
+        deadline = time.monotonic() + bound
         self._notify.settimeout(0.1)
         while time.monotonic() < deadline:
             try:
-                if b"READY=1" in self._notify.recv(4096).split(b"\n"):
-                    return
+                return self._notify.recv(4096).decode().splitlines()
             except socket.timeout:
                 if self.process.poll() is not None:
                     break
-        raise AssertionError(f"jitgated is not ready; exit {self.process.poll()}: {self.log()}")
+        raise AssertionError(f"jitgated is silent; exit {self.process.poll()}: {self.log()}")
 
     def stop(self, signal_number=signal.SIGTERM, bound=5):
         """Ends the daemon and waits for that; returns its exit status."""
