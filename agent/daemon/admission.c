@@ -45,7 +45,7 @@ static int judge_grant(const struct admission *admission, const struct document 
 {
 	const struct registry_entry *entry = registry_find(admission->registry, document->id);
 	char now[TIME_STRING_MAX], expires[TIME_STRING_MAX];
-	size_t n_covers = admission->n_covers;
+	size_t n_prefixes = registry_count_prefixes(admission->registry);
 	int status;
 
 	status = judge_clock(admission, document, refusal);
@@ -68,21 +68,36 @@ static int judge_grant(const struct admission *admission, const struct document 
 	if (registry_count_live(admission->registry) >= admission->max_grants)
 		return refuse(refusal, REFUSAL_CAPACITY,
 			"%zu grants are live, which is max_grants", admission->max_grants);
-	for (size_t i = 0; i < document->n_ports; i++)
-		n_covers += document->ports[i].n_prefixes;
-	if (n_covers > COVERS_PER_GRANT * admission->max_grants)
+	n_prefixes += document_count_prefixes(document);
+	if (n_prefixes > PREFIXES_PER_GRANT * admission->max_grants)
 		return refuse(refusal, REFUSAL_CAPACITY,
 			"live grants would have more than %zu prefixes at ports (%d times max_grants)",
-			COVERS_PER_GRANT * admission->max_grants, COVERS_PER_GRANT);
+			PREFIXES_PER_GRANT * admission->max_grants, PREFIXES_PER_GRANT);
 	return ADMITTED;
 }
 
 static int judge_revocation(const struct admission *admission, const struct document *document,
 	struct refusal *refusal)
 {
-	/* Closing is never refused for the clock's sake; only memory bounds it. */
-	if (registry_count_revoked(admission->registry) + document->n_revokes >
-		REGISTRY_REVOKED_MAX)
+	size_t n_unknown = 0;
+	int status;
+
+	/* Closing is never refused for the clock's sake. */
+	for (size_t i = 0; i < document->n_revokes; i++) {
+		const struct registry_entry *entry =
+			registry_find(admission->registry, document->revokes[i]);
+
+		n_unknown += !entry;
+		if (!entry || !entry->grant || !document->key)
+			continue;
+		status = key_check_ports(document->key, entry->grant->document->ports,
+			entry->grant->document->n_ports, refusal);
+		if (status != 0)
+			return status;
+	}
+	/* Only memory bounds it, and only where it would be remembered for grants that may never come. */
+	if (n_unknown > 0 &&
+		registry_count_revoked(admission->registry) + n_unknown > REGISTRY_REVOKED_MAX)
 		return refuse(refusal, REFUSAL_CAPACITY,
 			"%d revoked ids whose grants never came are remembered already",
 			REGISTRY_REVOKED_MAX);
@@ -96,7 +111,9 @@ static int judge_policy(const struct admission *admission, const struct document
 		return refuse(refusal, REFUSAL_STALE_POLICY,
 			"policy version %" PRIu64 " is not above version %" PRIu64 ", which is in force",
 			document->version, admission->policy_version);
-	return ADMITTED;
+	return document->key ? key_check_ports(
+				       document->key, document->ports, document->n_ports, refusal) :
+			       ADMITTED;
 }
 
 int admission_judge(const struct admission *admission, const struct document *document,

@@ -14,11 +14,10 @@ struct admission {
 	int64_t latest; /* the latest time this agent has seen */
 	uint64_t policy_version; /* of the signed policy in force; 0: none */
 	size_t max_grants;
-	size_t n_covers; /* in the access map */
 };
 
-/* A grant covers each prefix at each port: this many together, whatever max_grants. */
-#define COVERS_PER_GRANT 16
+/* A grant may have 64 prefixes at each of 64 ports; all that are live together so many for each of max_grants. */
+#define PREFIXES_PER_GRANT 16
 
 /* What admission says, besides REFUSED and -errno. */
 enum admission_answer {

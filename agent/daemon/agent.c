@@ -21,6 +21,8 @@
 /* A wall clock that moved by less than this against CLOCK_BOOTTIME was slewed or rounded, not set. */
 #define STEP_USEC_MIN ((int64_t)USEC_PER_SEC / 2)
 
+#define NOTE_TIME_USEC (5 * 60 * USEC_PER_SEC)
+
 #define PREDECESSOR_TRIES 100
 #define PREDECESSOR_WAIT_MS 20
 
@@ -46,12 +48,20 @@ int agent_load(const char *config_path, struct config **ret_config, struct trust
 	int status;
 
 	status = config_load(config_path, &config, ret_error);
-	if (status == 0)
-		status = trust_load(config->trust, ret_trust, ret_error);
 	if (status < 0)
 		return status;
+	status = trust_load(config->trust, ret_trust, ret_error);
 	*ret_config = TAKE_PTR(config);
-	return 0;
+	return status;
+}
+
+static int trust_nobody(struct agent *agent)
+{
+	static const char empty[] = "{\"keys\": []}";
+	_cleanup_(freep) char *error = NULL;
+
+	agent->trust_failed = true;
+	return trust_parse(empty, sizeof(empty) - 1, "nobody", &agent->trust, &error);
 }
 
 static void on_audit_record(json_t *record, void *userdata)
@@ -176,6 +186,26 @@ static int after_predecessor(
 	return status;
 }
 
+static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct agent *agent = userdata;
+
+	(void)source, (void)usec;
+	agent->time_source = sd_event_source_disable_unref(agent->time_source);
+	if (registry_count_live(agent->registry) == 0)
+		return 0;
+	record_time(agent, clock_realtime_usec());
+	agent_note_time(agent);
+	return 0;
+}
+
+void agent_note_time(struct agent *agent)
+{
+	if (!agent->time_source)
+		(void)sd_event_add_time_relative(agent->event, &agent->time_source, CLOCK_BOOTTIME,
+			NOTE_TIME_USEC, NOTE_TIME_USEC / 10, on_time, agent);
+}
+
 /* The kernel's part: shut first, before anything is read that takes time. */
 static int open_kernel(struct agent *agent)
 {
@@ -257,7 +287,9 @@ static int agent_start(struct agent *agent)
 	sd_id128_t boot;
 	int status;
 
-	status = sd_id128_get_boot(&boot);
+	status = agent->trust ? 0 : trust_nobody(agent);
+	if (status == 0)
+		status = sd_id128_get_boot(&boot);
 	if (status < 0)
 		return status;
 	sd_id128_to_string(boot, agent->boot_id);
@@ -443,6 +475,15 @@ static int reload_swap(struct agent *agent, struct config **config, struct trust
 	*config = NULL;
 	trust_free(agent->trust);
 	agent->trust = TAKE_PTR(*trust);
+	if (agent->trust_failed) {
+		/* What the ledger has can be verified now. */
+		agent->trust_failed = false;
+		status = restore_all(agent);
+		if (status == 0)
+			status = gatekeeper_install(agent);
+		if (status < 0)
+			agent_log(LOG_ERR, "can't restore grants: %s", strerror(-status));
+	}
 	policies_done(&old_policies);
 	audit_reloaded(agent, old_config->mode);
 	config_free(old_config);

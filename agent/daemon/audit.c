@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <systemd/sd-id128.h>
-#include <systemd/sd-journal.h>
 
 #include "agent/common/times.h"
 #include "agent/daemon/audit.h"
 
 #define HASH_BYTES 32
 #define LAST_LINE_BYTES_MAX 65536
-#define JOURNAL_FIELDS_MAX 16
 
 /* Types by name, with the ids by which the journal's catalog explains them. */
 static const struct {
@@ -55,6 +55,8 @@ static const struct {
 struct audit {
 	char *path;
 	int fd;
+	int journal_fd;
+	uint64_t n_unsent; /* records that the journal's queue had no room for */
 	uint64_t sequence; /* of the last record */
 	char previous[2 * HASH_BYTES + 1];
 	char boot_id[SD_ID128_STRING_MAX];
@@ -144,6 +146,7 @@ int audit_open(const char *directory, void (*listener)(json_t *record, void *use
 	if (!audit)
 		return -ENOMEM;
 	audit->fd = -1;
+	audit->journal_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	audit->listener = listener;
 	audit->userdata = userdata;
 	memset(audit->previous, '0', sizeof(audit->previous) - 1);
@@ -164,6 +167,8 @@ struct audit *audit_free(struct audit *audit)
 		return NULL;
 	if (audit->fd >= 0)
 		close(audit->fd);
+	if (audit->journal_fd >= 0)
+		close(audit->journal_fd);
 	free(audit->path);
 	free(audit);
 	return NULL;
@@ -224,55 +229,67 @@ static void audit_append(struct audit *audit, json_t *json)
 	(void)hash_line(line, n, audit->previous);
 }
 
-struct fields {
-	struct iovec items[JOURNAL_FIELDS_MAX];
-	size_t n;
-};
-
-static void fields_done(struct fields *fields)
+/* A field of the journal's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): the form with a length, which
+ * takes any text. */
+static void put_field(FILE *stream, const char *name, const char *value)
 {
-	for (size_t i = 0; i < fields->n; i++)
-		free(fields->items[i].iov_base);
+	uint64_t n_le;
+
+	if (!value)
+		return;
+	n_le = htole64(strlen(value));
+	fprintf(stream, "%s\n", name);
+	fwrite(&n_le, sizeof(n_le), 1, stream);
+	fprintf(stream, "%s\n", value);
 }
 
-_printf_(2, 3) static void fields_add(struct fields *fields, const char *format, ...)
+static void put_number(FILE *stream, const char *name, uint64_t value)
 {
-	char *text = NULL;
-	va_list arguments;
-	int n;
+	char text[24];
 
-	va_start(arguments, format);
-	n = vasprintf(&text, format, arguments);
-	va_end(arguments);
-	if (n >= 0 && fields->n < JOURNAL_FIELDS_MAX)
-		fields->items[fields->n++] = (struct iovec){ text, (size_t)n };
+	snprintf(text, sizeof(text), "%ju", (uintmax_t)value);
+	put_field(stream, name, text);
 }
 
-static void audit_send_to_journal(const struct audit *audit, const struct audit_record *record)
+/*
+ * Not through sd_journal_send(): that waits where the journal's queue is full, and no peer may hold up the gate. What
+ * does not fit is counted, and told with the next record that does; the file has it in any case.
+ */
+static void audit_send_to_journal(struct audit *audit, const struct audit_record *record)
 {
-	_cleanup_(fields_done) struct fields fields = {};
+	static const struct sockaddr_un journal = {
+		.sun_family = AF_UNIX,
+		.sun_path = "/run/systemd/journal/socket",
+	};
+	_cleanup_(freep) char *message = NULL;
+	size_t n = 0;
+	FILE *stream = open_memstream(&message, &n);
 
-	fields_add(&fields, "MESSAGE=%s", record->message);
-	fields_add(&fields, "MESSAGE_ID=%s", types[record->type].message_id);
-	fields_add(&fields, "PRIORITY=%d", types[record->type].priority);
-	fields_add(&fields, "SYSLOG_IDENTIFIER=jitgated");
-	fields_add(&fields, "JITGATE_SEQUENCE=%ju", (uintmax_t)audit->sequence);
-	fields_add(&fields, "JITGATE_TYPE=%s", types[record->type].name);
-	if (record->grant)
-		fields_add(&fields, "JITGATE_GRANT=%s", record->grant);
-	if (record->subject)
-		fields_add(&fields, "JITGATE_SUBJECT=%s", record->subject);
-	if (record->source)
-		fields_add(&fields, "JITGATE_SOURCE=%s", record->source);
+	if (!stream)
+		return;
+	put_field(stream, "MESSAGE", record->message);
+	put_field(stream, "MESSAGE_ID", types[record->type].message_id);
+	put_number(stream, "PRIORITY", types[record->type].priority);
+	put_field(stream, "SYSLOG_IDENTIFIER", "jitgated");
+	put_number(stream, "JITGATE_SEQUENCE", audit->sequence);
+	put_field(stream, "JITGATE_TYPE", types[record->type].name);
+	put_field(stream, "JITGATE_GRANT", record->grant);
+	put_field(stream, "JITGATE_SUBJECT", record->subject);
+	put_field(stream, "JITGATE_SOURCE", record->source);
 	if (record->port)
-		fields_add(&fields, "JITGATE_PORT=%u", record->port);
-	if (record->protocol)
-		fields_add(&fields, "JITGATE_PROTOCOL=%s", record->protocol);
-	if (record->reason)
-		fields_add(&fields, "JITGATE_REASON=%s", record->reason);
-	if (record->code)
-		fields_add(&fields, "JITGATE_CODE=%s", record->code);
-	(void)sd_journal_sendv(fields.items, fields.n);
+		put_number(stream, "JITGATE_PORT", record->port);
+	put_field(stream, "JITGATE_PROTOCOL", record->protocol);
+	put_field(stream, "JITGATE_REASON", record->reason);
+	put_field(stream, "JITGATE_CODE", record->code);
+	if (audit->n_unsent > 0)
+		put_number(stream, "JITGATE_RECORDS_LOST", audit->n_unsent);
+	if (fclose(stream) != 0 || audit->journal_fd < 0)
+		return;
+	if (sendto(audit->journal_fd, message, n, MSG_DONTWAIT | MSG_NOSIGNAL,
+		    (const struct sockaddr *)&journal, sizeof(journal)) >= 0)
+		audit->n_unsent = 0;
+	else if (errno != ENOENT && errno != ECONNREFUSED) /* no journal here */
+		audit->n_unsent++;
 }
 
 void audit_write(struct audit *audit, const struct audit_record *record)

@@ -181,6 +181,7 @@ static int lifecycle_register(struct agent *agent, struct registry_entry *entry,
 {
 	int status;
 
+	agent_note_time(agent);
 	grant_set_times(grant, now);
 	grant->state = grant->starts_usec > now->boot_usec ? GRANT_SCHEDULED : GRANT_ACTIVE;
 	status = registry_add_grant(agent->registry, entry, grant);

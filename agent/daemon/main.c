@@ -127,10 +127,15 @@ static int start(const char *path, bool check_only)
 	struct trust *trust = NULL;
 	int status;
 
-	if (agent_load(path, &config, &trust, &error) < 0) {
+	status = agent_load(path, &config, &trust, &error);
+	if (status < 0 && (check_only || !config)) {
 		fprintf(stderr, "jitgated: %s\n", error ? error : "out of memory");
+		config_free(config);
 		return EXIT_FAILURE;
 	}
+	if (status < 0)
+		agent_log(LOG_ERR, "%s: the gate is shut, and only local root can open it",
+			error ? error : "out of memory");
 	if (check_only) {
 		printf("%s: ok (%zu sections of ports, %zu trusted keys)\n", path, config->n_ports,
 			trust->n_keys);

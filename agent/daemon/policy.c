@@ -114,13 +114,11 @@ static int check_duration(int64_t max_duration, const char *source, const struct
 	return 0;
 }
 
-static int check_key(const struct trust_key *key, const struct document *grant, int64_t now,
+int key_check_ports(const struct trust_key *key, const struct document_port *ports, size_t n,
 	struct refusal *refusal)
 {
-	char source[192];
-
-	for (size_t i = 0; key->narrowed_ports && i < grant->n_ports; i++) {
-		const struct document_port *wanted = &grant->ports[i];
+	for (size_t i = 0; key->narrowed_ports && i < n; i++) {
+		const struct document_port *wanted = &ports[i];
 		unsigned allowed = 0;
 
 		for (size_t k = 0; k < key->n_ports; k++)
@@ -128,12 +126,21 @@ static int check_key(const struct trust_key *key, const struct document *grant, 
 				allowed |= key->ports[k].protocols;
 		if (wanted->protocols & ~allowed)
 			return refuse(refusal, REFUSAL_PORT_NOT_MANAGED,
-				"key %s may not open port %u/%s (jit_ports of the trust file)",
+				"key %s has no say over port %u/%s (jit_ports of the trust file)",
 				key->kid, wanted->ports.first,
 				protocol_format(wanted->protocols & ~allowed));
 	}
-	if (key->max_duration == 0)
-		return 0;
+	return 0;
+}
+
+static int check_key(const struct trust_key *key, const struct document *grant, int64_t now,
+	struct refusal *refusal)
+{
+	int status = key_check_ports(key, grant->ports, grant->n_ports, refusal);
+	char source[192];
+
+	if (status != 0 || key->max_duration == 0)
+		return status;
 	snprintf(source, sizeof(source), "key %s (jit_max_duration of the trust file)", key->kid);
 	return check_duration(key->max_duration, source, grant, now, refusal);
 }

@@ -38,6 +38,10 @@ void policies_done(struct policies *policies);
 int policies_check(const struct policies *policies, const struct trust_key *key,
 	const struct document *grant, int64_t now, struct refusal *refusal);
 
+/* May the key speak of these ports at all (jit_ports)? Returns 0 or REFUSED. */
+int key_check_ports(const struct trust_key *key, const struct document_port *ports, size_t n,
+	struct refusal *refusal);
+
 /* Are all its ports managed? What local root's grants must satisfy. */
 int policies_check_ports(
 	const struct policies *policies, const struct document *grant, struct refusal *refusal);

@@ -19,6 +19,7 @@ struct registry {
 	uint32_t n_slots_allocated;
 	uint32_t first_free;
 	size_t n_live;
+	size_t n_prefixes; /* of live grants */
 	/* Ids of grants that have ended, oldest first, in a ring. */
 	char **ended;
 	size_t n_ended;
@@ -118,6 +119,7 @@ int registry_add_grant(
 	registry->first_free = registry->slots[grant->tag].next_free;
 	registry->slots[grant->tag].grant = grant;
 	registry->n_live++;
+	registry->n_prefixes += document_count_prefixes(grant->document);
 	if (entry->revoked)
 		registry->n_revoked--;
 	entry->grant = grant;
@@ -155,8 +157,18 @@ static void ended_push(struct registry *registry, const char *id)
 	registry->n_ended++;
 }
 
+size_t document_count_prefixes(const struct document *document)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < document->n_ports; i++)
+		n += document->ports[i].n_prefixes;
+	return n;
+}
+
 static void free_slot(struct registry *registry, uint32_t tag)
 {
+	registry->n_prefixes -= document_count_prefixes(registry->slots[tag].grant->document);
 	registry->slots[tag].grant = NULL;
 	registry->slots[tag].next_free = registry->first_free;
 	registry->first_free = tag;
@@ -218,6 +230,11 @@ size_t registry_count(const struct registry *registry)
 size_t registry_count_live(const struct registry *registry)
 {
 	return registry->n_live;
+}
+
+size_t registry_count_prefixes(const struct registry *registry)
+{
+	return registry->n_prefixes;
 }
 
 size_t registry_count_revoked(const struct registry *registry)

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <syslog.h>
 
+#include "agent/common/text.h"
 #include "agent/common/times.h"
 #include "agent/daemon/interface.h"
 #include "agent/daemon/service.h"
@@ -286,7 +287,8 @@ static int call_explain(struct varlink_call *call, json_t *parameters, void *use
 
 static bool reason_is_valid(const char *reason)
 {
-	return reason && reason[0] != '\0' && strlen(reason) <= REASON_BYTES_MAX;
+	return reason && reason[0] != '\0' && strlen(reason) <= REASON_BYTES_MAX &&
+		text_is_printable(reason);
 }
 
 static int call_revoke(struct varlink_call *call, json_t *parameters, void *userdata)

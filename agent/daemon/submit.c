@@ -216,7 +216,6 @@ static int judge(struct agent *agent, const struct document *document, const uin
 		.latest = (int64_t)(agent->latest_usec / USEC_PER_SEC),
 		.policy_version = agent->policy ? agent->policy->version : 0,
 		.max_grants = agent->config->max_grants,
-		.n_covers = access_map_count(agent->access),
 	};
 
 	return admission_judge(&admission, document, digest, refusal);

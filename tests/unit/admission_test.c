@@ -169,6 +169,15 @@ static void test_clocks(void **state)
 	assert_int_equal(judge(world, document), REFUSAL_EXPIRED);
 }
 
+static void repeat_prefix(struct document_port *port, size_t n)
+{
+	port->prefixes = reallocarray(port->prefixes, n, sizeof(*port->prefixes));
+	assert_non_null(port->prefixes);
+	for (size_t i = 1; i < n; i++)
+		port->prefixes[i] = port->prefixes[0];
+	port->n_prefixes = n;
+}
+
 static void test_capacity(void **state)
 {
 	struct world *world = *state;
@@ -183,9 +192,10 @@ static void test_capacity(void **state)
 	(void)admit(world, grant_make("c", NOW + 600), GRANT_EXPIRED);
 	world->admission.max_grants = 3;
 	assert_int_equal(judge(world, document), REFUSAL_NONE);
-	world->admission.n_covers = 3 * COVERS_PER_GRANT - 1;
+	/* Prefixes at ports count too: two that are live have one each. */
+	repeat_prefix(&document->ports[0], 3 * PREFIXES_PER_GRANT - 2);
 	assert_int_equal(judge(world, document), REFUSAL_NONE);
-	world->admission.n_covers++;
+	repeat_prefix(&document->ports[0], 3 * PREFIXES_PER_GRANT - 1);
 	assert_int_equal(judge(world, document), REFUSAL_CAPACITY);
 }
 
