@@ -9,7 +9,7 @@ import time
 import pytest
 
 from forge import Forge, grant_claims
-from harness import BUILD, Listener, Session, is_open
+from harness import BUILD, Listener, Session, await_, is_open
 from kernel import assert_as_granted, granted, ruleset
 
 IDLE_SECONDS = 4
@@ -152,10 +152,12 @@ def test_it_leaves_no_descriptor_behind(agent):
     def descriptors():
         return sorted(p.readlink().name.split(":")[0]
                       for p in pathlib.Path(f"/proc/{agent.process.pid}/fd").iterdir())
+    n_sockets = descriptors().count("socket")
     work()
+    await_(lambda: descriptors().count("socket") == n_sockets, what="connections are closed")
     before = descriptors()
     work()
-    assert descriptors() == before
+    await_(lambda: descriptors() == before, what="no descriptor more than before")
 
 
 def test_a_record_names_what_happened(agent):
