@@ -14,7 +14,7 @@ from world import World
 def pytest_configure(config):
     """/run is the tests' own: names of namespaces, xtables' lock, the tests' directories."""
     if "JITGATE_SHARD" not in os.environ:
-        raise pytest.UsageError("run these with tests/system/run: they need namespaces of their own")
+        raise pytest.UsageError("run these with tests/system/run: they need their own namespaces")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "jitgate-tests", "/run"], check=True)
 

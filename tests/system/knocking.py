@@ -13,8 +13,8 @@ LOST_SECONDS = 0.6  # less than the second after which a lost SYN is sent again
 
 
 class Knocking:
-    """Begins a connection every `interval` seconds until the with block ends. Then `let_in` and `refused`
-    hold the times (time.monotonic) at which attempts began that got an answer, or none."""
+    """Begins a connection every `interval` seconds until the with block ends. Then `let_in` and
+    `refused` hold the times (time.monotonic) at which attempts began that got an answer, or none."""
 
     def __init__(self, namespace, address, port, interval=0.003):
         self.namespace, self.address, self.port, self.interval = namespace, address, port, interval

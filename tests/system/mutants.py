@@ -69,8 +69,9 @@ MUTANTS = {
     "no rule for prefixes": (
         RULESET, without_rule("new_rules", "ranges"), "prefix_is_granted"),
     "UDP not managed": (
-        RULESET, replaced("managed_rule(builder, IPPROTO_UDP", "if (false)\n\t\tmanaged_rule(builder, IPPROTO_UDP",
-                          "prerouting_rules"), "broadcast_to_a_managed"),
+        RULESET, replaced("managed_rule(builder, IPPROTO_UDP",
+                          "if (false)\n\t\tmanaged_rule(builder, IPPROTO_UDP", "prerouting_rules"),
+        "broadcast_to_a_managed"),
     "no rule for translated sessions": (
         RULESET, without_rule("established_rules", "match_tracked_established"),
         "published_container_live and nft-4"),

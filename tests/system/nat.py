@@ -7,7 +7,7 @@ import pytest
 
 
 class Nat:
-    """Sends TCP and UDP for `port` of the VM to `to_port` of a container, or of the VM (a redirect)."""
+    """TCP and UDP for `port` of the VM go to `to_port` of a container, or of the VM (a redirect)."""
 
     def __init__(self, vm, port, to_port, container=None):
         self.vm, self.port, self.to_port, self.container = vm, port, to_port, container

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 /*
- * Preloaded into jitgated by tests: answers as a kernel before 6.9 does to a table that is to be owned and to
- * persist. What the daemon does then, it does with the real kernel.
+ * Preloaded into jitgated by tests: answers as a kernel before 6.9 does to a table that is to be
+ * owned and to persist. What the daemon does then, it does with the real kernel.
  */
 
 #include <dlfcn.h>

@@ -145,7 +145,7 @@ def _overlapping_tail(craft):
             craft.fragment(guilty[8:], 8, False, 6, number)]
 
 
-# name: how it is made, whether a listener gets it where there is no gate (None: the kernel decides).
+# name: how it is made, whether a listener gets it without a gate (None: kernels differ).
 TCP_PACKETS = {
     "SYN": (lambda c: [c.tcp()], True),
     "SYN with ECN": (lambda c: [c.tcp("SEC")], True),
@@ -187,8 +187,8 @@ TCP_PACKETS = {
 
 def _with_ip_options(*options):
     def make(craft):
-        return [IP(src=craft.source, dst=craft.destination, options=[option() for option in options])
-                / craft.tcp()[TCP]]
+        return [IP(src=craft.source, dst=craft.destination,
+                   options=[option() for option in options]) / craft.tcp()[TCP]]
     return make
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A stranger who crafts packets gets none of them to a listener.
 
-Each packet is sent twice: without a gate, which shows that it would get in, and with it. The gate stands
-before connection tracking puts fragments together, or behind it (destination_nat): both are tried.
+Each packet is sent twice: without a gate, which shows that it would get in, and with it. The gate
+stands before connection tracking puts fragments together, or behind it (destination_nat): both are
+tried.
 """
 
 import pytest
@@ -72,8 +73,8 @@ def test_no_crafted_packet_reaches_a_tcp_listener(world, agent, family, bound, t
 
 
 def test_first_fragments_without_ports_are_refused(world, agent):
-    """Later fragments bring the ports, and nothing judges them. A kernel before 5.10.77 puts such a packet
-    together; a newer one answers that its headers are incomplete, which shows that it got through."""
+    """Later fragments bring the ports, and nothing judges them. An older kernel puts such a packet
+    together; a newer one answers that its headers are incomplete: so it had got through."""
     wire, craft = Wire(world), Craft(6, world.vm.v6, 22)
     make, _ = TCP6_PACKETS["first fragment with no upper header"]
     assert wire.exchange(make(craft))[:1], "no answer even without a gate"

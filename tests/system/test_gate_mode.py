@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness import Listener, Session, Udp, await_, is_open
+from harness import Listener, Session, Udp, is_open
 
 families = pytest.mark.parametrize("family", [4, 6])
 
@@ -65,9 +65,10 @@ def test_a_bad_file_changes_nothing_on_reload(world, agent):
 @families
 def test_ports_come_and_go_with_a_reload(world, agent, family):
     address = world.vm.address(family)
-    listeners = [Listener(world.vm, "::", port, dual_stack=True) for port in (22, 80)]
+    for port in 22, 80:
+        Listener(world.vm, "::", port, dual_stack=True)
     agent.start()
-    grant = agent.grant("22/tcp", world.requester.address(family))
+    agent.grant("22/tcp", world.requester.address(family))
     agent.configure(ports={"ssh": {"number": 22}, "web": {"number": 80}})
     agent.reload()
     assert is_open(world.requester, address, 22)
@@ -75,8 +76,7 @@ def test_ports_come_and_go_with_a_reload(world, agent, family):
     agent.configure(ports={"web": {"number": 80}})
     agent.reload()
     assert is_open(world.stranger, address, 22)
-    assert not is_open(world.requester, address, 80), grant
-    assert len(listeners) == 2
+    assert not is_open(world.requester, address, 80)
 
 
 def test_refusals_are_counted_for_each_source_and_port(world, agent):

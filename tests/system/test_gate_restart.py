@@ -53,7 +53,7 @@ def test_nobody_slips_in_and_nobody_granted_is_refused(world, agent, family, how
 @families
 def test_a_restart_on_a_kernel_that_cannot_own_tables_leaves_no_gap(
         world, agent, family, older_kernel):
-    """As after an upgrade of the kernel's version too: the table found is not as it would be made now."""
+    """As after another kernel was booted: the table found is not as it would be made now."""
     address = world.vm.address(family)
     listener = Listener(world.vm, "::", 22, dual_stack=True)
     agent.start()

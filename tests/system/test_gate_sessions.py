@@ -2,7 +2,7 @@
 """Sessions live, whatever becomes of the gate: the one a user installs it from first of all.
 
 In each test sessions stand idle before the gate comes. After each event the client of one that has
-been silent until then speaks first: what a gate that trusts in connection tracking does not survive.
+been silent until then speaks first: a gate that trusts in connection tracking stalls it.
 """
 
 import pytest
@@ -110,8 +110,8 @@ def test_sessions_that_a_grant_let_in_outlive_it(world, agent, family, bound):
 
 
 def test_sessions_begin_and_end_in_good_order(world, agent):
-    """The last packets of a handshake and of a close come when the kernel has no full socket: they get
-    through also when the grant that let the session in has ended meanwhile."""
+    """The last packets of a handshake and of a close come when the kernel has no full socket: they
+    get through also when the grant that let the session in has ended meanwhile."""
     vm, requester = world.vm, world.requester
     listener = Listener(vm, "0.0.0.0", 22)
     wire, craft = Wire(world), Craft(4, vm.v4, 22)
@@ -150,9 +150,10 @@ def test_kill_ends_the_sessions_of_the_grant_and_no_others(world, agent, how, pu
         KINDS["nft"](vm, 22, 22, where).publish()
     listener = Listener(where, "::", 22, dual_stack=True)
     older = Session(world.stranger, vm.v4, listener)
-    agent.configure(ports={"ssh": {"number": 22, "on_expiry": "kill" if how == "expiry" else "keep"}})
+    on_expiry = "kill" if how == "expiry" else "keep"
+    agent.configure(ports={"ssh": {"number": 22, "on_expiry": on_expiry}})
     agent.start()
-    other = agent.grant("22/tcp", world.stranger.v4)
+    agent.grant("22/tcp", world.stranger.v4)
     kept = Session(world.stranger, vm.v4, listener)
     grant = agent.grant("22/tcp", requester.v4, seconds=2 if how == "expiry" else 600)
     doomed = Session(requester, vm.v4, listener)
@@ -163,7 +164,7 @@ def test_kill_ends_the_sessions_of_the_grant_and_no_others(world, agent, how, pu
         agent.await_expired(grant)
     await_(lambda: ended(doomed, published), what="the grant's session ended")
     assert kept.works() and older.works()
-    assert is_open(world.stranger, vm.v4, 22), other
+    assert is_open(world.stranger, vm.v4, 22)
 
 
 def ended(session, published):

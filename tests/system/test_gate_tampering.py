@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Others change the gate: the kernel refuses it, or the agent puts it back at once and says who it was."""
+"""Others change the gate: the kernel refuses, or the agent puts it back at once and says who it was."""
 
 import time
 
@@ -152,6 +152,6 @@ def test_one_who_connects_and_closes_without_end_does_not_delay_a_repair(
             measure("gate put back while connections come and go",
                     f"{(time.monotonic() - begun) * 1000:.0f} ms")
             assert time.monotonic() - begun < 0.25
-    # The kernel shows a new interval set a moment after the rules that look into it: a SYN that falls in
-    # between is refused, and sent again.
+    # The kernel shows a new interval set a moment after the rules that look into it: a SYN that
+    # falls in between is refused, and sent again.
     assert len(busy.refused) <= 5

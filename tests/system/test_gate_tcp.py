@@ -14,7 +14,8 @@ def test_only_what_is_granted_opens_and_only_for_its_time(world, agent, family, 
     vm, requester, stranger = world.vm, world.requester, world.stranger
     address = vm.address(family)
     at = address if bound else "::"
-    listeners = [Listener(vm, at, port, dual_stack=not bound) for port in (22, 2022, 53)]
+    for port in 22, 2022, 53:
+        Listener(vm, at, port, dual_stack=not bound)
     agent.configure(ports={"ssh": {"number": 22}, "other": {"number": 2022},
                            "dns": {"number": 53, "protocol": "*"}})
     agent.start()
@@ -129,7 +130,8 @@ def test_a_star_grant_opens_for_every_source(world, agent):
 
 
 def test_the_vm_reaches_its_own_ports_and_others_reach_unmanaged_ones(world, agent):
-    listeners = [Listener(world.vm, "::", port, dual_stack=True) for port in (22, 80)]
+    for port in 22, 80:
+        Listener(world.vm, "::", port, dual_stack=True)
     agent.start()
     for address in world.vm.v4, world.vm.v6:
         assert is_open(world.vm, address, 22)
