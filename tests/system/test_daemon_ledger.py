@@ -267,7 +267,7 @@ def test_a_ledger_is_written_anew_when_most_of_it_is_over(agent):
             claims = grant_claims(source="192.0.2.7", jti=f"g-{i}", seconds=1)
             connection.call("Submit", document=forge.sign(claims))
     agent.await_state("g-399", "expired")
-    agent.kill()
+    agent.stop()
     agent.start()
     assert ledger_path(agent).read_bytes().count(b'"document"') < 100
     assert active(agent) == ["kept"]
