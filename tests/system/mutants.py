@@ -88,6 +88,10 @@ MUTANTS = {
     "no repair": (
         GATEKEEPER, replaced("if (report.gate || report.overrun)", "if (report.overrun)"),
         "put_back_within and delete"),
+    "sessions forgotten unasked": (
+        "nft/gate.c", replaced(
+            "elements_find_flow(gate->netlink, flow_set(&flows[i]), &flows[i])", "0"),
+        "without_end"),
     "NAT not followed": (
         GATEKEEPER, replaced("follow_destination_nat(agent);", "(void)follow_destination_nat;",
                              "on_watch"),
@@ -110,8 +114,10 @@ def make_tree(directory):
 
 
 def build(directory):
-    subprocess.run(["make", "-s", "-C", directory, "BUILD=build"], check=True,
-                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    """What the compiler says where it fails."""
+    done = subprocess.run(["make", "-s", "-C", directory, "BUILD=build"], capture_output=True,
+                          text=True)
+    return done.stderr if done.returncode else ""
 
 
 def verdict(name):
@@ -128,7 +134,9 @@ def verdict(name):
             return name, "no longer applies", 0
         with open(file, "w") as target:
             target.write(after)
-        build(directory)
+        errors = build(directory)
+        if errors:
+            return name, "does not build: " + errors, time.monotonic() - begun
         done = subprocess.run(
             [os.path.join(HERE, "run"), "-x", "-k", guards], capture_output=True, text=True,
             env=dict(os.environ, BUILD=os.path.join(directory, "build"), JOBS="1"))
