@@ -269,7 +269,8 @@ def test_a_ledger_is_written_anew_when_most_of_it_is_over(agent):
     agent.await_state("g-399", "expired")
     agent.stop()
     agent.start()
-    assert ledger_path(agent).read_bytes().count(b'"document"') < 100
+    await_(lambda: ledger_path(agent).read_bytes().count(b'"document"') < 100,
+           what="the ledger is written anew")
     assert active(agent) == ["kept"]
     agent.kill()
     agent.start()
@@ -291,4 +292,5 @@ def test_revocations_do_not_stay_for_ever(agent):
         agent.kill()
         agent.start()
         agent.grant("22/tcp", "192.0.2.7")
-    assert ledger_path(agent).read_bytes().count(b'"revokes"') < 50
+    await_(lambda: ledger_path(agent).read_bytes().count(b'"revokes"') < 50,
+           what="the ledger is written anew")
