@@ -163,6 +163,7 @@ static void goto_new(struct rule_builder *builder, const char *chain)
 static void established_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
 	rule_begin(builder, "established");
+	match_protocol(builder, IPPROTO_TCP);
 	match_session(builder);
 	accept_packet(builder);
 	rule_end(builder, "the kernel has a socket for it: a session, however old");
@@ -171,7 +172,7 @@ static void established_rules(struct rule_builder *builder, const struct ruleset
 		rule_begin(builder, "established");
 		match_tracked_established(builder);
 		accept_packet(builder);
-		rule_end(builder, "a session that destination NAT hands on");
+		rule_end(builder, "a session that NAT hands on");
 	}
 
 	/* The handshake's last packet and the close's come when the kernel has no full socket. */
@@ -216,6 +217,13 @@ static void gate_rules(struct rule_builder *builder, const struct ruleset *rules
 	rule_end(builder,
 		ruleset->destination_nat ? "judged after connection tracking" :
 					   "TCP, and no bare SYN");
+
+	if (ruleset->destination_nat) {
+		rule_begin(builder, "gate");
+		match_protocol(builder, IPPROTO_UDP);
+		accept_packet(builder);
+		rule_end(builder, "too: it may be the answer to what NAT has sent from here");
+	}
 
 	goto_new(builder, "gate");
 }
@@ -332,6 +340,11 @@ static void prerouting_tracked_rules(struct rule_builder *builder, const struct 
 	rule_begin(builder, "prerouting_tracked");
 	match_port(builder, IPPROTO_TCP, SET_MANAGED_TCP);
 	match_syn(builder, false);
+	goto_chain(builder, "tracked");
+	rule_end(builder, NULL);
+
+	rule_begin(builder, "prerouting_tracked");
+	match_port(builder, IPPROTO_UDP, SET_MANAGED_UDP);
 	goto_chain(builder, "tracked");
 	rule_end(builder, NULL);
 }

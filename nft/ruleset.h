@@ -7,7 +7,7 @@
  *   prerouting ─▶ managed port? ─▶ gate ─▶ to this host? ─┬─▶ bare SYN, UDP ─▶ new4, new6 ─▶ granted, refuse
  *   (raw)                                                 └─▶ other TCP ─▶ established ─▶ …
  *
- * Where the host does destination NAT, TCP without a socket here is judged after connection tracking
+ * Where the host does destination NAT, UDP, and TCP that is no bare SYN, is judged after connection tracking
  * (prerouting_tracked), and what a redirect brings to a managed port is judged at input.
  */
 

@@ -320,15 +320,22 @@ int document_sign(enum document_kind kind, const json_t *claims, const json_t *j
 	return asprintf(ret, "%s.%s.%s", protected, payload, signature) < 0 ? -ENOMEM : 0;
 }
 
+void document_forget_ports(struct document *document)
+{
+	for (size_t i = 0; i < document->n_ports; i++)
+		free(document->ports[i].prefixes);
+	free(document->ports);
+	document->ports = NULL;
+	document->n_ports = 0;
+}
+
 struct document *document_free(struct document *document)
 {
 	if (!document)
 		return NULL;
-	for (size_t i = 0; i < document->n_ports; i++)
-		free(document->ports[i].prefixes);
+	document_forget_ports(document);
 	for (size_t i = 0; i < document->n_revokes; i++)
 		free(document->revokes[i]);
-	free(document->ports);
 	free(document->revokes);
 	free(document->id);
 	free(document->issuer);

@@ -105,5 +105,8 @@ bool document_audience_matches(const json_t *claims, const char *vm_id);
  */
 int document_sign(enum document_kind kind, const json_t *claims, const json_t *jwk, char **ret);
 
+/* Frees the ports: n_ports is 0 afterwards. */
+void document_forget_ports(struct document *document);
+
 struct document *document_free(struct document *document);
 DEFINE_CLEANUP(struct document *, document_free)

@@ -26,6 +26,9 @@ struct registry {
 	size_t first_ended;
 };
 
+/* What was open is shown of grants that have ended, unless it is as much as this: memory is for those that live. */
+#define ENDED_PREFIXES_MAX 64
+
 #define NO_SLOT UINT32_MAX
 /* Room for ended grants whose time is not over yet, and which must stay. */
 #define ENDED_ALLOCATED (16 * REGISTRY_ENDED_MAX)
@@ -185,6 +188,8 @@ void registry_drop(struct registry *registry, struct registry_entry *entry)
 void registry_grant_ended(struct registry *registry, struct grant *grant, int64_t now_seconds)
 {
 	free_slot(registry, grant->tag);
+	if (document_count_prefixes(grant->document) > ENDED_PREFIXES_MAX)
+		document_forget_ports(grant->document);
 	ended_push(registry, grant->document->id);
 	while (registry->n_ended > REGISTRY_ENDED_MAX) {
 		const char *id = registry->ended[registry->first_ended];

@@ -197,21 +197,42 @@ def test_a_bad_configuration_leaves_the_one_in_force(agent):
     assert len(agent.audit("configuration_reloaded")) == 1
 
 
-def test_a_bad_file_stops_the_start(agent):
+def check_says(agent, path):
+    """What `jitgated -n` finds wrong is in that file."""
+    checked = agent.namespace.call(agent.process.args[3], "-n", "-c", str(agent.config_path))
+    return checked.returncode == 1 and f"{path}:" in checked.stderr
+
+
+def test_a_bad_configuration_stops_the_start(agent):
     """Nothing is installed then: what stands is left as it is."""
     good = agent.config_path.read_text()
-    for path, text in ((agent.config_path, good + "[agent]\nmode = of\n"),
-                       (agent.trust_path, "{")):
-        before = path.read_text()
-        path.write_text(text)
-        agent.start(wait=False)
-        assert agent.process.wait(5) == 1
-        assert f"{path}:" in agent.log()
-        assert ruleset(agent.namespace).strip() == ""
-        checked = agent.namespace.call(agent.process.args[3], "-n", "-c", str(agent.config_path))
-        assert checked.returncode == 1 and f"{path}:" in checked.stderr
-        path.write_text(before)
+    agent.config_path.write_text(good + "[agent]\nmode = of\n")
+    agent.start(wait=False)
+    assert agent.process.wait(5) == 1
+    assert f"{agent.config_path}:" in agent.log()
+    assert ruleset(agent.namespace).strip() == ""
+    assert check_says(agent, agent.config_path)
+    agent.config_path.write_text(good)
     agent.start()
+
+
+def test_a_bad_trust_file_shuts_the_port(agent):
+    """At boot nothing stands yet: not to start would leave the port open to everyone."""
+    agent.start()
+    kept = agent.grant("22/tcp", "192.0.2.7")
+    agent.stop()
+    good = agent.trust_path.read_text()
+    agent.trust_path.write_text("{")
+    ruleset_call = agent.namespace.call("nft", "delete", "table", "inet", "jitgate")
+    assert ruleset_call.returncode == 0
+    agent.start()
+    assert f"{agent.trust_path}:" in agent.log()
+    assert check_says(agent, agent.trust_path)
+    assert agent.call("Status")["gate"]["installed"] and not active(agent)
+    agent.trust_path.write_text(good)
+    agent.reload()
+    assert list(active(agent)) == [kept] if isinstance(kept, str) else active(agent)
+    assert_as_granted(agent)
 
 
 def test_a_reload_drops_no_grant(agent):
