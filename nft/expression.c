@@ -234,6 +234,14 @@ void match_protocol(struct rule_builder *builder, uint8_t l4proto)
 	compare(builder, NFT_CMP_EQ, &l4proto, sizeof(l4proto));
 }
 
+void match_bridged(struct rule_builder *builder)
+{
+	static const char kind[16] = "bridge"; /* the register's length: IFNAMSIZ */
+
+	load_meta(builder, NFT_META_IIFKIND, 0);
+	compare(builder, NFT_CMP_EQ, kind, sizeof(kind));
+}
+
 void match_not_local(struct rule_builder *builder)
 {
 	const uint32_t unicast = RTN_UNICAST;

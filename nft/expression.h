@@ -31,6 +31,7 @@ void rule_end(struct rule_builder *builder, const char *comment);
 void match_loopback(struct rule_builder *builder); /* iif lo */
 void match_family(struct rule_builder *builder, uint8_t family); /* meta nfproto */
 void match_protocol(struct rule_builder *builder, uint8_t l4proto); /* meta l4proto */
+void match_bridged(struct rule_builder *builder); /* meta iifkind "bridge" */
 void match_not_local(struct rule_builder *builder); /* fib daddr type unicast */
 void match_port(struct rule_builder *builder, uint8_t l4proto, enum gate_set set); /* tcp dport @set */
 void match_port_range(struct rule_builder *builder, uint8_t l4proto,

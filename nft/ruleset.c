@@ -189,22 +189,34 @@ static void established_rules(struct rule_builder *builder, const struct ruleset
 	goto_new(builder, "established");
 }
 
-static void accept_loopback_and_others(struct rule_builder *builder, const char *chain)
+/*
+ * Only what is for this host is judged, its broadcast and multicast included. A host that does not forward gets
+ * nothing else, but for what a bridge hands to other hosts (br_netfilter shows it to these rules too).
+ */
+static void accept_others(struct rule_builder *builder, const char *chain, const struct ruleset *ruleset)
+{
+	rule_begin(builder, chain);
+	if (!ruleset->forwarding)
+		match_bridged(builder);
+	match_not_local(builder);
+	accept_packet(builder);
+	rule_end(builder, "to another host");
+}
+
+static void accept_loopback_and_others(
+	struct rule_builder *builder, const char *chain, const struct ruleset *ruleset)
 {
 	rule_begin(builder, chain);
 	match_loopback(builder);
 	accept_packet(builder);
 	rule_end(builder, NULL);
 
-	rule_begin(builder, chain);
-	match_not_local(builder);
-	accept_packet(builder);
-	rule_end(builder, "not to this host; its broadcast and multicast are judged");
+	accept_others(builder, chain, ruleset);
 }
 
 static void gate_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
-	accept_loopback_and_others(builder, "gate");
+	accept_loopback_and_others(builder, "gate", ruleset);
 
 	/* A SYN never gets to the question whether there is a socket: a listener that is bound to one
 	 * address would answer it as a session does. */
@@ -230,17 +242,12 @@ static void gate_rules(struct rule_builder *builder, const struct ruleset *rules
 
 static void first_fragment_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
-	(void)ruleset;
-
 	rule_begin(builder, "first_fragment");
 	match_has_ports(builder);
 	accept_packet(builder);
 	rule_end(builder, NULL);
 
-	rule_begin(builder, "first_fragment");
-	match_not_local(builder);
-	accept_packet(builder);
-	rule_end(builder, NULL);
+	accept_others(builder, "first_fragment", ruleset);
 
 	rule_begin(builder, "first_fragment");
 	goto_chain(builder, "refuse");
@@ -325,8 +332,7 @@ static void output_rules(struct rule_builder *builder, const struct ruleset *rul
 
 static void tracked_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
-	(void)ruleset;
-	accept_loopback_and_others(builder, "tracked");
+	accept_loopback_and_others(builder, "tracked", ruleset);
 
 	rule_begin(builder, "tracked");
 	goto_chain(builder, "established");

@@ -54,6 +54,7 @@ struct ruleset {
 	size_t n_always_allow;
 	bool audit; /* counts what it would refuse, and lets it pass */
 	bool destination_nat;
+	bool forwarding; /* packets may be for others, and which are is looked up for each */
 	bool owned;
 	/* No grant of a prefix is in force, so none is looked for: an empty set of ranges costs as much to ask
 	 * as a full one. */

@@ -384,6 +384,7 @@ struct agent *agent_free(struct agent *agent)
 	agent_stop(agent);
 	service_stop(agent);
 	sd_event_source_disable_unref(agent->watch_source);
+	sd_event_source_disable_unref(agent->forwarding_source);
 	sd_event_source_disable_unref(agent->nflog_source);
 	sd_event_source_disable_unref(agent->sockets_source);
 	sd_event_source_disable_unref(agent->clock_source);
@@ -399,6 +400,7 @@ struct agent *agent_free(struct agent *agent)
 	sockets_free(agent->sockets);
 	tracking_free(agent->tracking);
 	watch_free(agent->watch);
+	forwarding_free(agent->forwarding);
 	gate_free(agent->gate);
 	audit_free(agent->audit);
 	ledger_free(agent->ledger);

@@ -21,6 +21,7 @@
 #include "agent/daemon/ledger.h"
 #include "agent/daemon/policy.h"
 #include "agent/daemon/registry.h"
+#include "nft/forwarding.h"
 #include "nft/gate.h"
 #include "nft/nflog.h"
 #include "nft/sockets.h"
@@ -58,12 +59,14 @@ struct agent {
 
 	struct gate *gate;
 	struct watch *watch;
+	struct forwarding *forwarding;
 	struct nflog *nflog;
 	struct sockets *sockets;
 	struct tracking *tracking;
 	enum gate_install gate_found; /* at start */
 	bool gate_owned;
 	bool destination_nat;
+	bool forwards; /* this host does, as the rules take it */
 
 	struct varlink_server *server;
 	bool has_readers;
@@ -72,6 +75,7 @@ struct agent {
 	size_t n_subscribers;
 
 	sd_event_source *watch_source;
+	sd_event_source *forwarding_source;
 	sd_event_source *nflog_source;
 	sd_event_source *sockets_source;
 	sd_event_source *clock_source;

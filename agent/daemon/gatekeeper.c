@@ -53,6 +53,7 @@ static int wanted_init(struct wanted *wanted, const struct agent *agent)
 		status = policies_always_allow(&agent->policies, &wanted->always_allow);
 	wanted->ruleset.audit = agent->config->mode == MODE_AUDIT;
 	wanted->ruleset.destination_nat = agent->destination_nat;
+	wanted->ruleset.forwarding = agent->forwards;
 	wanted->ruleset.owned = true;
 	wanted_point(wanted);
 	return status;
@@ -103,8 +104,10 @@ static int wanted_grants(struct agent *agent, struct element_list *ret)
 	return access_map_foreach(agent->access, collect_entry, &collection);
 }
 
-static int find_destination_nat(struct agent *agent)
+/* What the rules depend on besides the configuration. */
+static int look_at_host(struct agent *agent)
 {
+	agent->forwards = forwarding_is_on();
 	switch (agent->config->destination_nat) {
 	case DESTINATION_NAT_YES:
 		agent->destination_nat = true;
@@ -155,7 +158,7 @@ int gatekeeper_begin(struct agent *agent)
 	const char *what = "managed ports";
 	int status;
 
-	status = find_destination_nat(agent);
+	status = look_at_host(agent);
 	if (status == 0)
 		status = wanted_init(&wanted, agent);
 	if (status == 0)
@@ -180,7 +183,7 @@ static int install(struct agent *agent)
 	const char *what = "preparing";
 	int status;
 
-	status = find_destination_nat(agent);
+	status = look_at_host(agent);
 	if (status == 0)
 		status = wanted_init(&wanted, agent);
 	if (status == 0)
@@ -285,19 +288,10 @@ static void repair(struct agent *agent, const struct watch_report *report)
 		audit_repair(agent, report, clock_boottime_usec() - from_usec);
 }
 
-static void follow_destination_nat(struct agent *agent)
+static void audit_destination_nat(struct agent *agent)
 {
-	bool before = agent->destination_nat;
 	char message[128];
 
-	if (find_destination_nat(agent) < 0) {
-		retry_later(agent); /* which looks again */
-		return;
-	}
-	if (agent->destination_nat == before)
-		return;
-	if (gatekeeper_install(agent) < 0)
-		return;
 	snprintf(message, sizeof(message), "Destination NAT has %s: the gate follows",
 		agent->destination_nat ? "come" : "gone");
 	audit_write(agent->audit,
@@ -306,6 +300,30 @@ static void follow_destination_nat(struct agent *agent)
 			.message = message,
 			.details = json_pack("{s:b}", "destinationNat", agent->destination_nat),
 		});
+}
+
+static void follow_host(struct agent *agent)
+{
+	bool translated = agent->destination_nat, forwarded = agent->forwards;
+
+	if (look_at_host(agent) < 0) {
+		retry_later(agent); /* which looks again */
+		return;
+	}
+	if (agent->destination_nat == translated && agent->forwards == forwarded)
+		return;
+	if (gatekeeper_install(agent) == 0 && agent->destination_nat != translated)
+		audit_destination_nat(agent);
+}
+
+static int on_forwarding(sd_event_source *source, int fd, uint32_t events, void *userdata)
+{
+	struct agent *agent = userdata;
+
+	(void)source, (void)fd, (void)events;
+	forwarding_drain(agent->forwarding);
+	follow_host(agent);
+	return 0;
 }
 
 static int on_watch(sd_event_source *source, int fd, uint32_t events, void *userdata)
@@ -323,7 +341,7 @@ static int on_watch(sd_event_source *source, int fd, uint32_t events, void *user
 	if (report.gate || report.overrun)
 		repair(agent, &report);
 	else if (report.chains)
-		follow_destination_nat(agent);
+		follow_host(agent);
 	return 0;
 }
 
@@ -332,7 +350,7 @@ static int on_legacy_lock(
 {
 	(void)source;
 	if (event->len > 0 && strcmp(event->name, LEGACY_LOCK) == 0)
-		follow_destination_nat(userdata);
+		follow_host(userdata);
 	return 0;
 }
 
@@ -348,6 +366,11 @@ int gatekeeper_watch(struct agent *agent)
 	if (status >= 0)
 		status = sd_event_source_set_priority(
 			agent->watch_source, 2 * SD_EVENT_PRIORITY_IMPORTANT);
+	if (status >= 0)
+		status = forwarding_open(&agent->forwarding);
+	if (status >= 0)
+		status = sd_event_add_io(agent->event, &agent->forwarding_source,
+			forwarding_fd(agent->forwarding), EPOLLIN, on_forwarding, agent);
 	if (status < 0)
 		return status;
 	status = sd_event_add_inotify(agent->event, &agent->legacy_source, LEGACY_LOCK_DIRECTORY,

@@ -51,7 +51,7 @@ MUTANTS = {
         RULESET, replaced("match_syn(builder, false);", "", "gate_rules"),
         "only_what_is_granted_opens and bound"),
     "forwarded traffic judged": (
-        RULESET, without_rule("accept_loopback_and_others", "match_not_local"),
+        RULESET, without_rule("accept_others", "match_not_local"),
         "traffic_that_the_vm_forwards"),
     "loopback judged": (
         RULESET, without_rule("accept_loopback_and_others", "match_loopback"),
@@ -93,7 +93,7 @@ MUTANTS = {
             "elements_find_flow(gate->netlink, flow_set(&flows[i]), &flows[i])", "0"),
         "without_end"),
     "NAT not followed": (
-        GATEKEEPER, replaced("follow_destination_nat(agent);", "(void)follow_destination_nat;",
+        GATEKEEPER, replaced("follow_host(agent);", "(void)follow_host;",
                              "on_watch"),
         "auto_follows and nft-4"),
     "old UDP sockets forgotten": (
