@@ -36,6 +36,16 @@ struct chain_definition {
 	void (*rules)(struct rule_builder *builder, const struct ruleset *ruleset);
 };
 
+/* mode = audit: counted, not refused */
+static void verdict_refused(struct rule_builder *builder, const struct ruleset *ruleset)
+{
+	count(builder, GATE_COUNTER_REFUSED);
+	if (ruleset->audit)
+		accept_packet(builder);
+	else
+		drop_packet(builder);
+}
+
 static void refuse_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
 	rule_begin(builder, "refuse");
@@ -47,11 +57,7 @@ static void refuse_rules(struct rule_builder *builder, const struct ruleset *rul
 	rule_end(builder, NULL);
 
 	rule_begin(builder, "refuse");
-	count(builder, GATE_COUNTER_REFUSED);
-	if (ruleset->audit)
-		accept_packet(builder);
-	else
-		drop_packet(builder);
+	verdict_refused(builder, ruleset);
 	rule_end(builder, ruleset->audit ? "mode = audit: counted, not refused" : NULL);
 }
 
@@ -160,10 +166,29 @@ static void goto_new(struct rule_builder *builder, const char *chain)
 	rule_end(builder, NULL);
 }
 
+static void accept_service(struct rule_builder *builder, enum gate_set set)
+{
+	rule_begin(builder, "established");
+	match_service(builder, set);
+	accept_packet(builder);
+	rule_end(builder, NULL);
+}
+
+static void accept_services(
+	struct rule_builder *builder, const struct ruleset *ruleset, uint8_t family)
+{
+	bool ipv4 = family == AF_INET;
+
+	if (has_always_allow(ruleset, family))
+		accept_service(builder, ipv4 ? SET_ALWAYS_ALLOW4 : SET_ALWAYS_ALLOW6);
+	accept_service(builder, ipv4 ? SET_GRANTS4 : SET_GRANTS6);
+	if (!(ipv4 ? ruleset->without_ranges4 : ruleset->without_ranges6))
+		accept_service(builder, ipv4 ? SET_GRANT_RANGES4 : SET_GRANT_RANGES6);
+}
+
 static void established_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
 	rule_begin(builder, "established");
-	match_protocol(builder, IPPROTO_TCP);
 	match_session(builder);
 	accept_packet(builder);
 	rule_end(builder, "the kernel has a socket for it: a session, however old");
@@ -186,7 +211,13 @@ static void established_rules(struct rule_builder *builder, const struct ruleset
 	accept_packet(builder);
 	rule_end(builder, NULL);
 
-	goto_new(builder, "established");
+	/* sessions4 and sessions6 may be full: a granted source's handshake must end all the same. */
+	accept_services(builder, ruleset, AF_INET);
+	accept_services(builder, ruleset, AF_INET6);
+
+	rule_begin(builder, "established");
+	verdict_refused(builder, ruleset);
+	rule_end(builder, "belongs to no session, and is no attempt to begin one");
 }
 
 /*
@@ -335,8 +366,16 @@ static void tracked_rules(struct rule_builder *builder, const struct ruleset *ru
 	accept_loopback_and_others(builder, "tracked", ruleset);
 
 	rule_begin(builder, "tracked");
+	match_protocol(builder, IPPROTO_TCP);
 	goto_chain(builder, "established");
 	rule_end(builder, NULL);
+
+	rule_begin(builder, "tracked");
+	match_tracked_established(builder);
+	accept_packet(builder);
+	rule_end(builder, "an answer, or a flow that NAT hands on");
+
+	goto_new(builder, "tracked");
 }
 
 static void prerouting_tracked_rules(struct rule_builder *builder, const struct ruleset *ruleset)

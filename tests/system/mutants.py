@@ -83,7 +83,7 @@ MUTANTS = {
     "closing handshakes forgotten": (
         RULESET, without_rule("established_rules", "match_flow"), "begin_and_end_in_good_order"),
     "audit mode that drops": (
-        RULESET, replaced("if (ruleset->audit)", "if (false)", "refuse_rules"),
+        RULESET, replaced("if (ruleset->audit)", "if (false)", "verdict_refused"),
         "audit_mode_refuses_nothing"),
     "no repair": (
         GATEKEEPER, replaced("if (report.gate || report.overrun)", "if (report.overrun)"),
