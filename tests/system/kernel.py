@@ -32,12 +32,11 @@ def _range(value):
 def granted(namespace):
     """The elements that grants have in the kernel."""
     found = []
-    answer = json.loads(namespace.run("nft", "-j", "list", "table", "inet", "jitgate"))
-    now = time.time()
-    for member in answer["nftables"]:
-        if member.get("set", {}).get("name") not in SETS:
-            continue
-        for item in member["set"].get("elem", []):
+    for name in SETS:  # not the table: nft 1.0.6 fails at a flag of its that it does not know
+        answer = json.loads(namespace.run("nft", "-j", "list", "set", "inet", "jitgate", name))
+        now = time.time()
+        listed, = (member["set"] for member in answer["nftables"] if "set" in member)
+        for item in listed.get("elem", []):
             item = item["elem"]
             source, protocol, port = item["val"]["concat"]
             first, last = _range(source)
