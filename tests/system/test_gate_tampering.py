@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Others change the gate: the kernel refuses, or the agent puts it back at once and says who it was."""
 
+import os
 import time
 
 import pytest
 
 from harness import Listener, Session, await_, is_open
 from knocking import Accepting, Knocking
+
+# linux/proc_ns.h: the kernel names the culprit by its number in this one.
+INITIAL_PID_NAMESPACE = "pid:[4026531836]"
 
 families = pytest.mark.parametrize("family", [4, 6])
 
@@ -97,7 +101,9 @@ def test_a_gate_that_cannot_be_owned_is_put_back_within_100_ms(
             f"{record['details']['repairUsec'] / 1000:.1f} ms")
     measure(f"gate put back after {change}: nft's run included", f"{seconds * 1000:.0f} ms")
     assert seconds < 0.1
-    assert (record["details"]["process"], record["details"]["pid"]) == ("nft", culprit.pid)
+    assert record["details"]["process"] == "nft"
+    if os.readlink("/proc/self/ns/pid") == INITIAL_PID_NAMESPACE:
+        assert record["details"]["pid"] == culprit.pid
     stands_as_before(world, address, family, sessions)
     assert len(agent.audit("gate_repaired")) == 1, "it repairs what it did itself"
 
