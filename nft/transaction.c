@@ -54,11 +54,6 @@ struct transaction *transaction_free(struct transaction *transaction)
 	return NULL;
 }
 
-size_t transaction_count(const struct transaction *transaction)
-{
-	return transaction->n_messages;
-}
-
 static int transaction_reserve(struct transaction *transaction, size_t n_bytes)
 {
 	size_t want = transaction->n_bytes + n_bytes;

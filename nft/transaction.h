@@ -26,9 +26,6 @@ int transaction_new(struct transaction **ret);
 struct transaction *transaction_free(struct transaction *transaction);
 DEFINE_CLEANUP(struct transaction *, transaction_free)
 
-/* How many messages it has: 0 means that there is nothing to do. */
-size_t transaction_count(const struct transaction *transaction);
-
 /*
  * Add one message each; the object is borrowed. type is NFT_MSG_NEW… or NFT_MSG_DEL…; flags are NLM_F_CREATE,
  * NLM_F_APPEND and the like; what names the change in an error, and must be a literal. Return 0 or -ENOMEM.

@@ -64,11 +64,6 @@ struct audit {
 	void *userdata;
 };
 
-const char *audit_type_name(enum audit_type type)
-{
-	return types[type].name;
-}
-
 const char *audit_path(const struct audit *audit)
 {
 	return audit->path;

@@ -61,6 +61,5 @@ struct audit *audit_free(struct audit *audit);
 DEFINE_CLEANUP(struct audit *, audit_free)
 
 const char *audit_path(const struct audit *audit);
-const char *audit_type_name(enum audit_type type);
 
 void audit_write(struct audit *audit, const struct audit_record *record);
