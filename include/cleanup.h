@@ -13,29 +13,29 @@
 #define N_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
 /* The value of a pointer, which is NULL afterwards: ownership has moved. */
-#define TAKE_PTR(pointer)                                                                          \
-	({                                                                                         \
-		__typeof__(pointer) *take_from_ = &(pointer);                                      \
-		__typeof__(pointer) take_value_ = *take_from_;                                     \
-		*take_from_ = NULL;                                                                \
-		take_value_;                                                                       \
+#define TAKE_PTR(pointer) \
+	({ \
+		__typeof__(pointer) *take_from_ = &(pointer); \
+		__typeof__(pointer) take_value_ = *take_from_; \
+		*take_from_ = NULL; \
+		take_value_; \
 	})
 
 /* The same for a file descriptor, which is -1 afterwards. */
-#define TAKE_FD(fd)                                                                                \
-	({                                                                                         \
-		int *take_from_ = &(fd);                                                           \
-		int take_value_ = *take_from_;                                                     \
-		*take_from_ = -1;                                                                  \
-		take_value_;                                                                       \
+#define TAKE_FD(fd) \
+	({ \
+		int *take_from_ = &(fd); \
+		int take_value_ = *take_from_; \
+		*take_from_ = -1; \
+		take_value_; \
 	})
 
 /* Defines freep-style helpers: DEFINE_CLEANUP(struct grant *, grant_free) gives grant_freep. */
-#define DEFINE_CLEANUP(type, function)                                                             \
-	static inline void function##p(type *pointer)                                              \
-	{                                                                                          \
-		if (*pointer)                                                                      \
-			function(*pointer);                                                        \
+#define DEFINE_CLEANUP(type, function) \
+	static inline void function##p(type *pointer) \
+	{ \
+		if (*pointer) \
+			function(*pointer); \
 	}
 
 static inline void freep(void *pointer)

@@ -60,8 +60,7 @@ static size_t flow_key(uint8_t key[static KEY_BYTES_MAX], const struct flow *flo
 }
 
 /* Adds an element to a set object, which owns it; key_end and its like are for the caller. */
-static struct nftnl_set_elem *set_add_key(
-	struct nftnl_set *set, const void *key, size_t n_bytes)
+static struct nftnl_set_elem *set_add_key(struct nftnl_set *set, const void *key, size_t n_bytes)
 {
 	struct nftnl_set_elem *element = nftnl_set_elem_alloc();
 
@@ -83,8 +82,8 @@ static int element_add_comment(struct nftnl_set_elem *element, const char *comme
 	if (!userdata)
 		return -ENOMEM;
 	if (nftnl_udata_put_strz(userdata, NFTNL_UDATA_SET_ELEM_COMMENT, comment) &&
-		nftnl_set_elem_set(element, NFTNL_SET_ELEM_USERDATA,
-			nftnl_udata_buf_data(userdata), nftnl_udata_buf_len(userdata)) == 0)
+		nftnl_set_elem_set(element, NFTNL_SET_ELEM_USERDATA, nftnl_udata_buf_data(userdata),
+			nftnl_udata_buf_len(userdata)) == 0)
 		status = 0;
 	nftnl_udata_buf_free(userdata);
 	return status;
@@ -129,8 +128,7 @@ int elements_change(struct transaction *transaction, uint16_t type, enum gate_se
 	if (!set)
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++) {
-		status = set_add_element(
-			set, definition, elements[i], type == NFT_MSG_NEWSETELEM);
+		status = set_add_element(set, definition, elements[i], type == NFT_MSG_NEWSETELEM);
 		if (status < 0)
 			return status;
 	}
@@ -188,8 +186,7 @@ int elements_change_flows(struct transaction *transaction, uint16_t type, enum g
 	for (size_t i = 0; i < n; i++)
 		if (!set_add_key(set, key, flow_key(key, &flows[i])))
 			return -ENOMEM;
-	return transaction_add_elements(
-		transaction, type, set, n, gate_set_definition(id)->name);
+	return transaction_add_elements(transaction, type, set, n, gate_set_definition(id)->name);
 }
 
 int elements_flush(struct transaction *transaction, enum gate_set id)
@@ -219,8 +216,8 @@ static void *list_append(void **items, size_t *n, size_t *n_allocated, size_t it
 	return memset((char *)*items + (*n)++ * item_bytes, 0, item_bytes);
 }
 
-#define LIST_APPEND(list, items)                                                                   \
-	((__typeof__((list)->items))list_append((void **)&(list)->items, &(list)->n,               \
+#define LIST_APPEND(list, items) \
+	((__typeof__((list)->items))list_append((void **)&(list)->items, &(list)->n, \
 		&(list)->n_allocated, sizeof(*(list)->items)))
 
 struct reader {
@@ -239,9 +236,9 @@ static const uint8_t *element_key(
 	uint32_t n = 0;
 	const uint8_t *key = nftnl_set_elem_get(element, attribute, &n);
 
-	return key && n >= gate_key_bytes(definition->key, address_bytes(definition->family)) ?
-		key :
-		NULL;
+	return key && n >= gate_key_bytes(definition->key, address_bytes(definition->family))
+		? key
+		: NULL;
 }
 
 static uint16_t port_at(const uint8_t *bytes)
@@ -267,8 +264,7 @@ static void element_read_comment(struct nftnl_set_elem *element, char comment[EL
 	if (!userdata || n < 3 || userdata[0] != NFTNL_UDATA_SET_ELEM_COMMENT ||
 		userdata[1] > n - 2 || userdata[1] == 0)
 		return;
-	snprintf(comment, ELEMENT_COMMENT_MAX, "%.*s", userdata[1] - 1,
-		(const char *)userdata + 2);
+	snprintf(comment, ELEMENT_COMMENT_MAX, "%.*s", userdata[1] - 1, (const char *)userdata + 2);
 }
 
 static int read_service(struct nftnl_set_elem *element, struct reader *reader)
@@ -314,9 +310,8 @@ static int read_flow(struct nftnl_set_elem *element, struct reader *reader)
 	if (!item)
 		return -ENOMEM;
 	item->family = family;
-	item->l4proto = reader->set == SET_SESSIONS4 || reader->set == SET_SESSIONS6 ?
-		IPPROTO_TCP :
-		IPPROTO_UDP;
+	item->l4proto = reader->set == SET_SESSIONS4 || reader->set == SET_SESSIONS6 ? IPPROTO_TCP
+										     : IPPROTO_UDP;
 	memcpy(item->remote.bytes, key, n);
 	item->remote_port = port_at(key + n);
 	memcpy(item->local.bytes, key + n + FIELD_ALIGN, n);
@@ -328,8 +323,7 @@ static int read_port(struct nftnl_set_elem *element, struct reader *reader)
 {
 	const uint8_t *key = element_key(element, NFTNL_SET_ELEM_KEY, reader);
 	bool is_end = nftnl_set_elem_is_set(element, NFTNL_SET_ELEM_FLAGS) &&
-		(nftnl_set_elem_get_u32(element, NFTNL_SET_ELEM_FLAGS) &
-			NFT_SET_ELEM_INTERVAL_END);
+		(nftnl_set_elem_get_u32(element, NFTNL_SET_ELEM_FLAGS) & NFT_SET_ELEM_INTERVAL_END);
 	struct port_range *item;
 
 	if (!key)
@@ -419,8 +413,7 @@ int elements_find_flow(struct netlink *netlink, enum gate_set id, const struct f
 
 	if (!set || !set_add_key(set, key, flow_key(key, flow)))
 		return -ENOMEM;
-	request = nftnl_nlmsg_build_hdr(
-		buffer, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_ACK, 0);
+	request = nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_ACK, 0);
 	nftnl_set_elems_nlmsg_build_payload(request, set);
 	return netlink_request(netlink, request, NULL, NULL);
 }
@@ -440,7 +433,8 @@ int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_
 	for (size_t i = 0; i < bounds.n; i++) {
 		bool has_end = i + 1 < bounds.n;
 
-		if (bounds.ranges[i].last) /* an end without a beginning: the kernel adds one at 0 */
+		if (bounds.ranges[i]
+				.last) /* an end without a beginning: the kernel adds one at 0 */
 			continue;
 		range = LIST_APPEND(list, ranges);
 		if (!range)

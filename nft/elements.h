@@ -42,8 +42,8 @@ struct port_range_list {
 enum gate_set element_grant_set(const struct element *element);
 
 /*
- * Add or delete (NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM) elements of one set. Nothing is done for n 0.
- * Return 0 or -ENOMEM.
+ * Add or delete (NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM) elements of one set. Nothing is done for n
+ * 0. Return 0 or -ENOMEM.
  */
 int elements_change(struct transaction *transaction, uint16_t type, enum gate_set set,
 	const struct element *const *elements, size_t n);
@@ -56,8 +56,8 @@ int elements_change_flows(struct transaction *transaction, uint16_t type, enum g
 int elements_flush(struct transaction *transaction, enum gate_set set);
 
 /*
- * Read a set, appending to the list (release it with the …_done). Returns 0; -ENOENT where the kernel has no such set;
- * -EBADMSG where elements are not what the set's definition says; -errno.
+ * Read a set, appending to the list (release it with the …_done). Returns 0; -ENOENT where the
+ * kernel has no such set; -EBADMSG where elements are not what the set's definition says; -errno.
  */
 int elements_read(struct netlink *netlink, enum gate_set set, struct element_list *list);
 int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_range_list *list);

@@ -26,7 +26,8 @@
 #define TCP_RST 0x04
 #define TCP_ACK 0x10
 
-/* Of the IPv6 fragment header (RFC 8200, section 4.5): the offset is the upper 13 of these 16 bits. */
+/* Of the IPv6 fragment header (RFC 8200, section 4.5): the offset is the upper 13 of these 16 bits.
+ */
 #define FRAGMENT_OFFSET_AT 2
 #define FRAGMENT_OFFSET_MASK htons(0xfff8)
 
@@ -95,8 +96,8 @@ void rule_end(struct rule_builder *builder, const char *comment)
 	if (!builder->error && comment)
 		builder->error = rule_add_comment(builder->rule, comment);
 	if (!builder->error)
-		builder->error = transaction_add_rule(builder->transaction, NFT_MSG_NEWRULE,
-			builder->rule, builder->chain);
+		builder->error = transaction_add_rule(
+			builder->transaction, NFT_MSG_NEWRULE, builder->rule, builder->chain);
 	if (builder->rule)
 		nftnl_rule_free(builder->rule);
 	builder->rule = NULL;
@@ -190,8 +191,8 @@ static void change_set(
 	set_string(builder, dynset, NFTNL_EXPR_DYNSET_SET_NAME, gate_set_definition(set)->name);
 }
 
-static void compare_range(struct rule_builder *builder, enum nft_range_ops operation,
-	const struct port_range *range)
+static void compare_range(
+	struct rule_builder *builder, enum nft_range_ops operation, const struct port_range *range)
 {
 	const uint16_t first_be = htons(range->first), last_be = htons(range->last);
 	struct nftnl_expr *expression;
@@ -262,16 +263,14 @@ void match_port(struct rule_builder *builder, uint8_t l4proto, enum gate_set set
 	lookup(builder, set);
 }
 
-void match_port_range(
-	struct rule_builder *builder, uint8_t l4proto, const struct port_range *range)
+void match_port_range(struct rule_builder *builder, uint8_t l4proto, const struct port_range *range)
 {
 	match_protocol(builder, l4proto);
 	load_payload(builder, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT_AT, 2, 0);
 	compare_range(builder, NFT_RANGE_EQ, range);
 }
 
-void match_port_outside(
-	struct rule_builder *builder, const struct port_range *ranges, size_t n)
+void match_port_outside(struct rule_builder *builder, const struct port_range *ranges, size_t n)
 {
 	load_payload(builder, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT_AT, 2, 0);
 	for (size_t i = 0; i < n; i++)

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * The words that rules are written in: each adds what nft(8) would compile the same words to, so that
- * `nft list table inet jitgate` reads them back. Memory that runs out is kept as builder->error and makes
- * the rest do nothing: check it once, at the end.
+ * The words that rules are written in: each adds what nft(8) would compile the same words to, so
+ * that `nft list table inet jitgate` reads them back. Memory that runs out is kept as
+ * builder->error and makes the rest do nothing: check it once, at the end.
  */
 
 #include <stdbool.h>
@@ -33,7 +33,8 @@ void match_family(struct rule_builder *builder, uint8_t family); /* meta nfproto
 void match_protocol(struct rule_builder *builder, uint8_t l4proto); /* meta l4proto */
 void match_bridged(struct rule_builder *builder); /* meta iifkind "bridge" */
 void match_not_local(struct rule_builder *builder); /* fib daddr type unicast */
-void match_port(struct rule_builder *builder, uint8_t l4proto, enum gate_set set); /* tcp dport @set */
+void match_port(
+	struct rule_builder *builder, uint8_t l4proto, enum gate_set set); /* tcp dport @set */
 void match_port_range(struct rule_builder *builder, uint8_t l4proto,
 	const struct port_range *range); /* tcp dport 5000-5010 */
 void match_port_outside(struct rule_builder *builder, const struct port_range *ranges,
@@ -41,7 +42,8 @@ void match_port_outside(struct rule_builder *builder, const struct port_range *r
 void match_source_port(struct rule_builder *builder, uint8_t l4proto, enum gate_set set);
 void match_has_ports(struct rule_builder *builder); /* th dport 0-65535 */
 void match_first_fragment(struct rule_builder *builder); /* frag frag-off 0, IPv6 */
-void match_syn(struct rule_builder *builder, bool equal); /* tcp flags ==|!= syn / fin,syn,rst,ack */
+void match_syn(
+	struct rule_builder *builder, bool equal); /* tcp flags ==|!= syn / fin,syn,rst,ack */
 void match_session(struct rule_builder *builder); /* socket wildcard 0 */
 void match_tracked_established(struct rule_builder *builder); /* ct state established */
 void match_translated(struct rule_builder *builder); /* ct status dnat */
@@ -54,7 +56,8 @@ void match_flow(struct rule_builder *builder, enum gate_set set, uint8_t l4proto
 void update_service(struct rule_builder *builder, enum gate_set set);
 void add_flow(struct rule_builder *builder, enum gate_set set, uint8_t l4proto);
 void update_flow(struct rule_builder *builder, enum gate_set set, uint8_t l4proto);
-/* The same, once a match has said family and protocol; reversed: of a packet that leaves this host. */
+/* The same, once a match has said family and protocol; reversed: of a packet that leaves this host.
+ */
 void renew_flow(struct rule_builder *builder, enum gate_set set);
 void renew_flow_reversed(struct rule_builder *builder, enum gate_set set);
 void limit_per_second(struct rule_builder *builder, uint64_t rate, uint32_t burst);

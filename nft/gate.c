@@ -79,7 +79,8 @@ static int element_compare(const struct element *a, const struct element *b)
 
 static int compare_element_pointers(const void *a, const void *b)
 {
-	return element_compare(*(const struct element *const *)a, *(const struct element *const *)b);
+	return element_compare(
+		*(const struct element *const *)a, *(const struct element *const *)b);
 }
 
 static bool element_lasts_alike(const struct element *a, const struct element *b)
@@ -101,8 +102,8 @@ static void pointers_done(struct pointers *pointers)
 	free(pointers->items);
 }
 
-static int pointers_init(struct pointers *pointers, const struct element *elements, size_t n,
-	bool filled)
+static int pointers_init(
+	struct pointers *pointers, const struct element *elements, size_t n, bool filled)
 {
 	pointers->n = filled ? n : 0;
 	pointers->items = calloc(n + 1, sizeof(*pointers->items));
@@ -153,9 +154,9 @@ static int mend_grants(struct transaction *transaction, const struct element_lis
 	pointers_sort(&have);
 	pointers_sort(&want);
 	while (i < have.n || k < want.n) {
-		int order = i == have.n ? 1 :
-			k == want.n	? -1 :
-					  element_compare(have.items[i], want.items[k]);
+		int order = i == have.n ? 1
+			: k == want.n   ? -1
+					: element_compare(have.items[i], want.items[k]);
 
 		if (order < 0) {
 			remove.items[remove.n++] = have.items[i++];
@@ -250,7 +251,8 @@ static int install_grants(struct gate *gate, struct transaction *transaction,
 
 	if (state->present) {
 		status = read_grant_sets(gate, &there);
-		if (status == -ENOENT) /* a set that is missing is made, empty, in this transaction */
+		if (status ==
+			-ENOENT) /* a set that is missing is made, empty, in this transaction */
 			status = 0;
 		if (status < 0)
 			return status;
@@ -325,9 +327,9 @@ static int install_once(struct gate *gate, const struct ruleset *ruleset,
 	status = build_install(gate, transaction, ruleset, grants, &state);
 	if (status < 0)
 		return status;
-	*ret_found = !state.present		? GATE_WAS_ABSENT :
-		ruleset_can_keep(&state, ruleset) ? GATE_WAS_PRESENT :
-						    GATE_WAS_REPLACED;
+	*ret_found = !state.present                 ? GATE_WAS_ABSENT
+		: ruleset_can_keep(&state, ruleset) ? GATE_WAS_PRESENT
+						    : GATE_WAS_REPLACED;
 	return transaction_commit(transaction, gate->netlink, ret_what);
 }
 
@@ -503,8 +505,7 @@ int gate_find_destination_nat(struct gate *gate, bool *ret)
 	return 0;
 }
 
-int gate_read_ports(
-	struct gate *gate, struct port_range_list *tcp, struct port_range_list *udp)
+int gate_read_ports(struct gate *gate, struct port_range_list *tcp, struct port_range_list *udp)
 {
 	struct ruleset_state state;
 	int status = ruleset_read(gate->netlink, &state);
@@ -558,8 +559,9 @@ int gate_add_flows(struct gate *gate, const struct flow_list *flows)
 }
 
 /*
- * One by one: what is gone already must not keep the others. And asked first: to undo a transaction that fails,
- * the kernel waits for all processors to pass (synchronize_rcu), some 10 ms, in which nothing is repaired.
+ * One by one: what is gone already must not keep the others. And asked first: to undo a transaction
+ * that fails, the kernel waits for all processors to pass (synchronize_rcu), some 10 ms, in which
+ * nothing is repaired.
  */
 int gate_forget_sessions(struct gate *gate, const struct flow *flows, size_t n)
 {
@@ -572,8 +574,8 @@ int gate_forget_sessions(struct gate *gate, const struct flow *flows, size_t n)
 		if (status == 0)
 			status = transaction_new(&transaction);
 		if (status == 0)
-			status = elements_change_flows(transaction, NFT_MSG_DELSETELEM,
-				flow_set(&flows[i]), &flows[i], 1);
+			status = elements_change_flows(
+				transaction, NFT_MSG_DELSETELEM, flow_set(&flows[i]), &flows[i], 1);
 		if (status == 0)
 			status = transaction_commit(transaction, gate->netlink, NULL);
 		if (status < 0 && status != -ENOENT && error == 0)

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * The gate: table inet jitgate in the kernel, as the daemon uses it. All changes go through one netlink
- * socket, which owns the table where the kernel can.
+ * The gate: table inet jitgate in the kernel, as the daemon uses it. All changes go through one
+ * netlink socket, which owns the table where the kernel can.
  */
 
 #include "nft/elements.h"
@@ -25,31 +25,34 @@ enum gate_install {
 };
 
 /*
- * Makes the kernel's table as wanted, whatever is there, in one transaction: rules, managed ports, always_allow
- * and, unless grants is NULL, the elements of grants (NULL keeps those that are there). What is as wanted is
- * left alone; sessions and flows are kept. ruleset->owned is a wish: ret_owned tells.
- * Returns 0; -EPERM (no CAP_NET_ADMIN, or another process owns the table); -errno, with ret_what.
+ * Makes the kernel's table as wanted, whatever is there, in one transaction: rules, managed ports,
+ * always_allow and, unless grants is NULL, the elements of grants (NULL keeps those that are
+ * there). What is as wanted is left alone; sessions and flows are kept. ruleset->owned is a wish:
+ * ret_owned tells. Returns 0; -EPERM (no CAP_NET_ADMIN, or another process owns the table); -errno,
+ * with ret_what.
  */
 int gate_install(struct gate *gate, const struct ruleset *ruleset,
 	const struct element_list *grants, enum gate_install *ret_found, bool *ret_owned,
 	const char **ret_what);
 
-/* Removes and adds grants' elements in one transaction. Returns 0; -ENOENT or -EEXIST where the kernel has
- * not what we think, or where a prefix is the first and the rules do not look for any yet (install again); -errno. */
+/* Removes and adds grants' elements in one transaction. Returns 0; -ENOENT or -EEXIST where the
+ * kernel has not what we think, or where a prefix is the first and the rules do not look for any
+ * yet (install again); -errno. */
 int gate_change(struct gate *gate, const struct element *remove, size_t n_remove,
 	const struct element *add, size_t n_add, const char **ret_what);
 
 int gate_remove(struct gate *gate);
 
-/* True where the table is in the kernel and whole; ret_refused: packets refused since it was made. */
+/* True where the table is in the kernel and whole; ret_refused: packets refused since it was made.
+ */
 int gate_status(struct gate *gate, bool *ret_installed, uint64_t *ret_refused);
 
-/* True where the host has a chain of type nat at prerouting, whoever made it (iptables-legacy too). */
+/* True where the host has a chain of type nat at prerouting, whoever made it (iptables-legacy too).
+ */
 int gate_find_destination_nat(struct gate *gate, bool *ret);
 
 /* Appends the managed ports that the kernel has; nothing where there is no table of ours. */
-int gate_read_ports(
-	struct gate *gate, struct port_range_list *tcp, struct port_range_list *udp);
+int gate_read_ports(struct gate *gate, struct port_range_list *tcp, struct port_range_list *udp);
 
 /* Each appends to the list, of both families. */
 int gate_read_grants(struct gate *gate, struct element_list *list);

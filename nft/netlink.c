@@ -50,8 +50,8 @@ void netlink_drain(struct netlink *netlink)
 		;
 }
 
-int netlink_request(struct netlink *netlink, struct nlmsghdr *request, mnl_cb_t callback,
-	void *userdata)
+int netlink_request(
+	struct netlink *netlink, struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
 {
 	char buffer[NETLINK_BUFFER_BYTES];
 	int status;
@@ -66,8 +66,8 @@ int netlink_request(struct netlink *netlink, struct nlmsghdr *request, mnl_cb_t 
 
 		if (n < 0)
 			return -errno;
-		status = mnl_cb_run(buffer, n, request->nlmsg_seq, netlink_port(netlink), callback,
-			userdata);
+		status = mnl_cb_run(
+			buffer, n, request->nlmsg_seq, netlink_port(netlink), callback, userdata);
 		if (status < 0)
 			return -errno;
 	} while (status > MNL_CB_STOP);
@@ -76,8 +76,8 @@ int netlink_request(struct netlink *netlink, struct nlmsghdr *request, mnl_cb_t 
 
 int netlink_join(struct netlink *netlink, unsigned group)
 {
-	if (mnl_socket_setsockopt(netlink->socket, NETLINK_ADD_MEMBERSHIP, &group,
-		    sizeof(group)) < 0)
+	if (mnl_socket_setsockopt(netlink->socket, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) <
+		0)
 		return -errno;
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-/* A netlink socket: requests with their answers, and dumps. The kernel answers while it is asked, so
- * nothing here waits for anyone. */
+/* A netlink socket: requests with their answers, and dumps. The kernel answers while it is asked,
+ * so nothing here waits for anyone. */
 
 #include <libmnl/libmnl.h>
 #include <stdint.h>
@@ -32,12 +32,13 @@ void netlink_drain(struct netlink *netlink);
 #define NETLINK_TRIES 20
 
 /*
- * Sends one request (its sequence number is set here) and calls back for each answering message until the
- * dump or the acknowledgement ends it. The callback returns MNL_CB_OK, or MNL_CB_ERROR with errno set.
- * Returns 0, or -errno: the kernel's, or the callback's. -EINTR: what is dumped changed meanwhile; dump again.
+ * Sends one request (its sequence number is set here) and calls back for each answering message
+ * until the dump or the acknowledgement ends it. The callback returns MNL_CB_OK, or MNL_CB_ERROR
+ * with errno set. Returns 0, or -errno: the kernel's, or the callback's. -EINTR: what is dumped
+ * changed meanwhile; dump again.
  */
-int netlink_request(struct netlink *netlink, struct nlmsghdr *request, mnl_cb_t callback,
-	void *userdata);
+int netlink_request(
+	struct netlink *netlink, struct nlmsghdr *request, mnl_cb_t callback, void *userdata);
 
 /* Joins a multicast group (NFNLGRP_…, SKNLGRP_…). Returns 0 or -errno. */
 int netlink_join(struct netlink *netlink, unsigned group);

@@ -161,8 +161,7 @@ static int on_packet(const struct nlmsghdr *message, void *userdata)
 	if (message->nlmsg_type != (NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET) ||
 		mnl_nlmsg_get_payload_len(message) < sizeof(struct nfgenmsg))
 		return MNL_CB_OK;
-	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
-	{
+	mnl_attr_for_each (attribute, message, sizeof(struct nfgenmsg)) {
 		if (mnl_attr_get_type(attribute) == NFULA_PAYLOAD &&
 			packet_flow(mnl_attr_get_payload(attribute),
 				mnl_attr_get_payload_len(attribute), &flow) == 0)

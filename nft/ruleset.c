@@ -18,13 +18,13 @@
 #include "nft/expression.h"
 #include "nft/ruleset.h"
 
-/* New connections that a grant lets in are told one by one up to this rate: a granted source that floods
- * costs the daemon no more. Those not told are in the set all the same. */
+/* New connections that a grant lets in are told one by one up to this rate: a granted source that
+ * floods costs the daemon no more. Those not told are in the set all the same. */
 #define LOG_RATE 200
 #define LOG_BURST 400
 
-/* Ranges of managed ports up to this number are compared one by one with a packet's, which costs less than
- * looking it up. */
+/* Ranges of managed ports up to this number are compared one by one with a packet's, which costs
+ * less than looking it up. */
 #define COMPARED_RANGES_MAX 8
 
 #define FIRST_TRACKED_CHAIN CHAIN_TRACKED
@@ -211,7 +211,8 @@ static void established_rules(struct rule_builder *builder, const struct ruleset
 	accept_packet(builder);
 	rule_end(builder, NULL);
 
-	/* sessions4 and sessions6 may be full: a granted source's handshake must end all the same. */
+	/* sessions4 and sessions6 may be full: a granted source's handshake must end all the same.
+	 */
 	accept_services(builder, ruleset, AF_INET);
 	accept_services(builder, ruleset, AF_INET6);
 
@@ -221,10 +222,12 @@ static void established_rules(struct rule_builder *builder, const struct ruleset
 }
 
 /*
- * Only what is for this host is judged, its broadcast and multicast included. A host that does not forward gets
- * nothing else, but for what a bridge hands to other hosts (br_netfilter shows it to these rules too).
+ * Only what is for this host is judged, its broadcast and multicast included. A host that does not
+ * forward gets nothing else, but for what a bridge hands to other hosts (br_netfilter shows it to
+ * these rules too).
  */
-static void accept_others(struct rule_builder *builder, const char *chain, const struct ruleset *ruleset)
+static void accept_others(
+	struct rule_builder *builder, const char *chain, const struct ruleset *ruleset)
 {
 	rule_begin(builder, chain);
 	if (!ruleset->forwarding)
@@ -249,8 +252,8 @@ static void gate_rules(struct rule_builder *builder, const struct ruleset *rules
 {
 	accept_loopback_and_others(builder, "gate", ruleset);
 
-	/* A SYN never gets to the question whether there is a socket: a listener that is bound to one
-	 * address would answer it as a session does. */
+	/* A SYN never gets to the question whether there is a socket: a listener that is bound to
+	 * one address would answer it as a session does. */
 	rule_begin(builder, "gate");
 	match_syn(builder, false);
 	if (ruleset->destination_nat)
@@ -258,8 +261,8 @@ static void gate_rules(struct rule_builder *builder, const struct ruleset *rules
 	else
 		goto_chain(builder, "established");
 	rule_end(builder,
-		ruleset->destination_nat ? "judged after connection tracking" :
-					   "TCP, and no bare SYN");
+		ruleset->destination_nat ? "judged after connection tracking"
+					 : "TCP, and no bare SYN");
 
 	if (ruleset->destination_nat) {
 		rule_begin(builder, "gate");
@@ -285,7 +288,8 @@ static void first_fragment_rules(struct rule_builder *builder, const struct rule
 	rule_end(builder, "its ports are in a later fragment, where none would judge them");
 }
 
-static bool ranges_contain(const struct port_range *ranges, size_t n, const struct port_range *range)
+static bool ranges_contain(
+	const struct port_range *ranges, size_t n, const struct port_range *range)
 {
 	for (size_t i = 0; i < n; i++)
 		if (ranges[i].first <= range->first && range->last <= ranges[i].last)
@@ -450,8 +454,8 @@ static const struct chain_definition chains[CHAIN_COUNT] = {
 	[CHAIN_ANSWER] = { "answer", -1, 0, answer_rules },
 	[CHAIN_OUTPUT] = { "output", NF_INET_LOCAL_OUT, NF_IP_PRI_RAW, output_rules },
 	[CHAIN_TRACKED] = { "tracked", -1, 0, tracked_rules },
-	[CHAIN_PREROUTING_TRACKED] = { "prerouting_tracked", NF_INET_PRE_ROUTING,
-		NF_IP_PRI_MANGLE, prerouting_tracked_rules },
+	[CHAIN_PREROUTING_TRACKED] = { "prerouting_tracked", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE,
+		prerouting_tracked_rules },
 	[CHAIN_REDIRECTED] = { "redirected", -1, 0, redirected_rules },
 	[CHAIN_INPUT] = { "input", NF_INET_LOCAL_IN, NF_IP_PRI_RAW, input_rules },
 };
@@ -477,8 +481,7 @@ static int build_table(struct transaction *transaction, uint16_t type, uint32_t 
 		if (!nftnl_udata_put_strz(userdata, NFTNL_UDATA_TABLE_COMMENT,
 			    "made by jitgated: change it with jitgate") ||
 			nftnl_table_set_data(table, NFTNL_TABLE_USERDATA,
-				nftnl_udata_buf_data(userdata),
-				nftnl_udata_buf_len(userdata)) < 0)
+				nftnl_udata_buf_data(userdata), nftnl_udata_buf_len(userdata)) < 0)
 			goto finish;
 	}
 	status = transaction_add_table(transaction, type, table, "table inet jitgate");
@@ -573,7 +576,8 @@ bool ruleset_can_keep(const struct ruleset_state *state, const struct ruleset *r
 	return state->present && !state->foreign && state->owned == ruleset->owned;
 }
 
-/* Rules are always written anew: they hold no state, and so none can be left that someone changed. */
+/* Rules are always written anew: they hold no state, and so none can be left that someone changed.
+ */
 static int build_chains(struct transaction *transaction, const struct ruleset *ruleset,
 	const struct ruleset_state *state, bool keep)
 {
@@ -722,12 +726,11 @@ static int on_object(const struct nlmsghdr *message, void *userdata)
 	return MNL_CB_OK;
 }
 
-static int ruleset_dump(struct netlink *netlink, uint16_t type, mnl_cb_t callback,
-	struct ruleset_state *state)
+static int ruleset_dump(
+	struct netlink *netlink, uint16_t type, mnl_cb_t callback, struct ruleset_state *state)
 {
 	char buffer[256];
-	struct nlmsghdr *request =
-		nftnl_nlmsg_build_hdr(buffer, type, NFPROTO_INET, NLM_F_DUMP, 0);
+	struct nlmsghdr *request = nftnl_nlmsg_build_hdr(buffer, type, NFPROTO_INET, NLM_F_DUMP, 0);
 
 	return netlink_request(netlink, request, callback, state);
 }

@@ -4,11 +4,12 @@
 /*
  * The rules of table inet jitgate, and what it takes to have them instead of what is there.
  *
- *   prerouting ─▶ managed port? ─▶ gate ─▶ to this host? ─┬─▶ bare SYN, UDP ─▶ new4, new6 ─▶ granted, refuse
- *   (raw)                                                 └─▶ other TCP ─▶ established ─▶ …
+ *   prerouting ─▶ managed port? ─▶ gate ─▶ to this host? ─┬─▶ bare SYN, UDP ─▶ new4, new6 ─▶
+ * granted, refuse (raw)                                                 └─▶ other TCP ─▶
+ * established ─▶ …
  *
- * Where the host does destination NAT, UDP, and TCP that is no bare SYN, is judged after connection tracking
- * (prerouting_tracked), and what a redirect brings to a managed port is judged at input.
+ * Where the host does destination NAT, UDP, and TCP that is no bare SYN, is judged after connection
+ * tracking (prerouting_tracked), and what a redirect brings to a managed port is judged at input.
  */
 
 #include "address.h"
@@ -56,13 +57,14 @@ struct ruleset {
 	bool destination_nat;
 	bool forwarding; /* packets may be for others, and which are is looked up for each */
 	bool owned;
-	/* No grant of a prefix is in force, so none is looked for: an empty set of ranges costs as much to ask
-	 * as a full one. */
+	/* No grant of a prefix is in force, so none is looked for: an empty set of ranges costs as
+	 * much to ask as a full one. */
 	bool without_ranges4;
 	bool without_ranges6;
 };
 
-/* What the kernel has: chains and sets by presence; foreign where there is anything that is not ours. */
+/* What the kernel has: chains and sets by presence; foreign where there is anything that is not
+ * ours. */
 struct ruleset_state {
 	bool present;
 	bool owned;
@@ -75,12 +77,14 @@ struct ruleset_state {
 /* Reads the state of the table. Returns 0 or -errno. */
 int ruleset_read(struct netlink *netlink, struct ruleset_state *ret);
 
-/* True where the table can be mended in place, with its sets' elements; otherwise it is made anew. */
+/* True where the table can be mended in place, with its sets' elements; otherwise it is made anew.
+ */
 bool ruleset_can_keep(const struct ruleset_state *state, const struct ruleset *ruleset);
 
 /*
- * Adds what makes the table as wanted: table, chains, rules and missing sets; elements are left alone. Where
- * the table is there and can't be kept, it is deleted first, in the same transaction. Returns 0 or -ENOMEM.
+ * Adds what makes the table as wanted: table, chains, rules and missing sets; elements are left
+ * alone. Where the table is there and can't be kept, it is deleted first, in the same transaction.
+ * Returns 0 or -ENOMEM.
  */
 int ruleset_build(struct transaction *transaction, const struct ruleset *ruleset,
 	const struct ruleset_state *state);

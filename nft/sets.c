@@ -13,7 +13,8 @@
 #include "address.h"
 #include "nft/sets.h"
 
-/* The type numbers by which nft(8) prints an element; a concatenation takes six bits for each field. */
+/* The type numbers by which nft(8) prints an element; a concatenation takes six bits for each
+ * field. */
 #define TYPE_IPADDR 7u
 #define TYPE_IP6ADDR 8u
 #define TYPE_INET_PROTOCOL 12u
@@ -43,8 +44,7 @@ static const struct gate_set_definition definitions[SET_COUNT] = {
 		NFT_SET_INTERVAL | NFT_SET_CONCAT | NFT_SET_TIMEOUT, 0, 0, true, NULL },
 	[SET_SESSIONS4] = { "sessions4", KEY_FLOWS, AF_INET, NFT_SET_EVAL, 0, 65536, false,
 		"TCP connections that a grant let in" },
-	[SET_SESSIONS6] = { "sessions6", KEY_FLOWS, AF_INET6, NFT_SET_EVAL, 0, 65536, false,
-		NULL },
+	[SET_SESSIONS6] = { "sessions6", KEY_FLOWS, AF_INET6, NFT_SET_EVAL, 0, 65536, false, NULL },
 	[SET_FLOWS4] = { "flows4", KEY_FLOWS, AF_INET, NFT_SET_EVAL | NFT_SET_TIMEOUT,
 		FLOW_TIMEOUT_MS, 65536, false,
 		"UDP flows: let in by a grant or begun by this host" },
@@ -101,8 +101,9 @@ static int set_add_userdata(struct nftnl_set *set, const char *comment)
 		return -1;
 	fits = nftnl_udata_put_u32(userdata, NFTNL_UDATA_SET_KEYBYTEORDER, BYTEORDER_BIG_ENDIAN) &&
 		(!comment || nftnl_udata_put_strz(userdata, NFTNL_UDATA_SET_COMMENT, comment));
-	if (fits && nftnl_set_set_data(set, NFTNL_SET_USERDATA, nftnl_udata_buf_data(userdata),
-			    nftnl_udata_buf_len(userdata)) < 0)
+	if (fits &&
+		nftnl_set_set_data(set, NFTNL_SET_USERDATA, nftnl_udata_buf_data(userdata),
+			nftnl_udata_buf_len(userdata)) < 0)
 		fits = false;
 	nftnl_udata_buf_free(userdata);
 	return fits ? 0 : -1;

@@ -16,7 +16,8 @@
 
 #define ALL_STATES UINT32_MAX
 
-/* Then others have their turn: who connects and closes without end must not keep the gate from being repaired. */
+/* Then others have their turn: who connects and closes without end must not keep the gate from
+ * being repaired. */
 #define NEWS_AT_ONCE 64
 
 struct sockets {
@@ -175,7 +176,8 @@ int sockets_destroy(struct sockets *sockets, const struct flow *flow)
 static int news_filter(struct sockets *sockets, const struct port_range *ports, size_t n_ports)
 {
 	struct sock_filter code[3 * SOCKETS_PORTS_MAX + 2];
-	const size_t port_at = sizeof(struct nlmsghdr) + offsetof(struct inet_diag_msg, id.idiag_sport);
+	const size_t port_at =
+		sizeof(struct nlmsghdr) + offsetof(struct inet_diag_msg, id.idiag_sport);
 	struct sock_fprog program = { .filter = code };
 
 	code[program.len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_ABS, port_at);
@@ -198,8 +200,8 @@ int sockets_watch(struct sockets *sockets, const struct port_range *ports, size_
 	const struct port_range all = { 0, UINT16_MAX };
 	int status;
 
-	status = n_ports > SOCKETS_PORTS_MAX ? news_filter(sockets, &all, 1) :
-					       news_filter(sockets, ports, n_ports);
+	status = n_ports > SOCKETS_PORTS_MAX ? news_filter(sockets, &all, 1)
+					     : news_filter(sockets, ports, n_ports);
 	if (status == 0)
 		status = netlink_join(sockets->news, SKNLGRP_INET_TCP_DESTROY);
 	if (status == 0)

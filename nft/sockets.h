@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-/* The kernel's sockets (sock_diag, linux/inet_diag.h): is a session there, end it, tell when one has ended. */
+/* The kernel's sockets (sock_diag, linux/inet_diag.h): is a session there, end it, tell when one
+ * has ended. */
 
 #include "address.h"
 #include "cleanup.h"
@@ -13,8 +14,8 @@ int sockets_open(struct sockets **ret);
 struct sockets *sockets_free(struct sockets *sockets);
 DEFINE_CLEANUP(struct sockets *, sockets_free)
 
-/* The state (TCP_ESTABLISHED, … of netinet/tcp.h; never 0) of the connected socket that the kernel has for the flow;
- * 0 where it has none; -errno. */
+/* The state (TCP_ESTABLISHED, … of netinet/tcp.h; never 0) of the connected socket that the kernel
+ * has for the flow; 0 where it has none; -errno. */
 int sockets_find(struct sockets *sockets, const struct flow *flow);
 
 /* Calls back for each connected UDP socket. Returns 0 or -errno. */
@@ -26,13 +27,15 @@ int sockets_foreach_udp(struct sockets *sockets,
 int sockets_destroy(struct sockets *sockets, const struct flow *flow);
 
 /*
- * News of TCP sockets that are gone, of local ports in the ranges only (the filter runs in the kernel). Watching again
- * replaces the ranges. n_ports is bounded by SOCKETS_PORTS_MAX; with more, every port's are told.
+ * News of TCP sockets that are gone, of local ports in the ranges only (the filter runs in the
+ * kernel). Watching again replaces the ranges. n_ports is bounded by SOCKETS_PORTS_MAX; with more,
+ * every port's are told.
  */
 #define SOCKETS_PORTS_MAX 64
 int sockets_watch(struct sockets *sockets, const struct port_range *ports, size_t n_ports);
 int sockets_watch_fd(const struct sockets *sockets);
 
-/* Reads what is there, or the first part of it. Returns 0; -ENOBUFS where some were lost; -errno. */
+/* Reads what is there, or the first part of it. Returns 0; -ENOBUFS where some were lost; -errno.
+ */
 int sockets_watch_read(struct sockets *sockets,
 	void (*callback)(const struct flow *flow, void *userdata), void *userdata);

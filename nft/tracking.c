@@ -79,13 +79,11 @@ static void read_reply(const struct nlattr *tuple, struct flow *flow)
 {
 	struct nlattr *part, *field;
 
-	mnl_attr_for_each_nested(part, tuple)
-	{
+	mnl_attr_for_each_nested (part, tuple) {
 		bool is_address = mnl_attr_get_type(part) == CTA_TUPLE_IP;
 		size_t n = address_bytes(flow->family);
 
-		mnl_attr_for_each_nested(field, part)
-		{
+		mnl_attr_for_each_nested (field, part) {
 			uint16_t type = mnl_attr_get_type(field);
 
 			if (is_address && (type == CTA_IP_V4_SRC || type == CTA_IP_V6_SRC) &&
@@ -104,8 +102,7 @@ static int on_entry(const struct nlmsghdr *message, void *userdata)
 	struct nlattr *attribute;
 
 	found->found = true;
-	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
-	{
+	mnl_attr_for_each (attribute, message, sizeof(struct nfgenmsg)) {
 		if (mnl_attr_get_type(attribute) == CTA_TUPLE_REPLY)
 			read_reply(attribute, found->translated);
 	}
@@ -125,8 +122,8 @@ int tracking_find(struct tracking *tracking, const struct flow *flow, struct flo
 	int status;
 
 	*ret_translated = *flow;
-	status = netlink_request(tracking->netlink,
-		flow_request(buffer, IPCTNL_MSG_CT_GET, flow), on_entry, &found);
+	status = netlink_request(
+		tracking->netlink, flow_request(buffer, IPCTNL_MSG_CT_GET, flow), on_entry, &found);
 	status = absent_is_none(status);
 	return status < 0 ? status : found.found;
 }
@@ -135,6 +132,6 @@ int tracking_forget(struct tracking *tracking, const struct flow *flow)
 {
 	char buffer[512];
 
-	return absent_is_none(netlink_request(tracking->netlink,
-		flow_request(buffer, IPCTNL_MSG_CT_DELETE, flow), NULL, NULL));
+	return absent_is_none(netlink_request(
+		tracking->netlink, flow_request(buffer, IPCTNL_MSG_CT_DELETE, flow), NULL, NULL));
 }

@@ -17,8 +17,8 @@
 
 #include "nft/transaction.h"
 
-/* Room for a table, a chain, a set or a rule; for an element; and for as many elements as one attribute
- * holds (64 KiB), with the one that libnftnl takes back again. */
+/* Room for a table, a chain, a set or a rule; for an element; and for as many elements as one
+ * attribute holds (64 KiB), with the one that libnftnl takes back again. */
 #define MESSAGE_BYTES 8192
 #define ELEMENT_BYTES 512
 #define ELEMENTS_BYTES_MAX (65536 + MESSAGE_BYTES)
@@ -72,8 +72,8 @@ static int transaction_reserve(struct transaction *transaction, size_t n_bytes)
 }
 
 /* Makes room for a message and writes its header. NULL: no memory. */
-static struct nlmsghdr *transaction_begin_message(struct transaction *transaction, uint16_t type,
-	size_t n_bytes, const char *what)
+static struct nlmsghdr *transaction_begin_message(
+	struct transaction *transaction, uint16_t type, size_t n_bytes, const char *what)
 {
 	uint16_t flags = 0;
 
@@ -106,8 +106,7 @@ static struct nlmsghdr *transaction_begin_message(struct transaction *transactio
 		flags, transaction->n_messages);
 }
 
-static void transaction_end_message(
-	struct transaction *transaction, const struct nlmsghdr *message)
+static void transaction_end_message(struct transaction *transaction, const struct nlmsghdr *message)
 {
 	transaction->n_bytes += NLMSG_ALIGN(message->nlmsg_len);
 }
@@ -115,8 +114,8 @@ static void transaction_end_message(
 int transaction_add_table(struct transaction *transaction, uint16_t type,
 	const struct nftnl_table *table, const char *what)
 {
-	struct nlmsghdr *message = transaction_begin_message(
-		transaction, type, MESSAGE_BYTES, what);
+	struct nlmsghdr *message =
+		transaction_begin_message(transaction, type, MESSAGE_BYTES, what);
 
 	if (!message)
 		return -ENOMEM;
@@ -128,8 +127,8 @@ int transaction_add_table(struct transaction *transaction, uint16_t type,
 int transaction_add_chain(struct transaction *transaction, uint16_t type,
 	const struct nftnl_chain *chain, const char *what)
 {
-	struct nlmsghdr *message = transaction_begin_message(
-		transaction, type, MESSAGE_BYTES, what);
+	struct nlmsghdr *message =
+		transaction_begin_message(transaction, type, MESSAGE_BYTES, what);
 
 	if (!message)
 		return -ENOMEM;
@@ -138,11 +137,11 @@ int transaction_add_chain(struct transaction *transaction, uint16_t type,
 	return 0;
 }
 
-int transaction_add_rule(struct transaction *transaction, uint16_t type, struct nftnl_rule *rule,
-	const char *what)
+int transaction_add_rule(
+	struct transaction *transaction, uint16_t type, struct nftnl_rule *rule, const char *what)
 {
-	struct nlmsghdr *message = transaction_begin_message(
-		transaction, type, MESSAGE_BYTES, what);
+	struct nlmsghdr *message =
+		transaction_begin_message(transaction, type, MESSAGE_BYTES, what);
 
 	if (!message)
 		return -ENOMEM;
@@ -151,11 +150,11 @@ int transaction_add_rule(struct transaction *transaction, uint16_t type, struct 
 	return 0;
 }
 
-int transaction_add_set(struct transaction *transaction, uint16_t type, struct nftnl_set *set,
-	const char *what)
+int transaction_add_set(
+	struct transaction *transaction, uint16_t type, struct nftnl_set *set, const char *what)
 {
-	struct nlmsghdr *message = transaction_begin_message(
-		transaction, type, MESSAGE_BYTES, what);
+	struct nlmsghdr *message =
+		transaction_begin_message(transaction, type, MESSAGE_BYTES, what);
 
 	if (!message)
 		return -ENOMEM;
@@ -164,11 +163,11 @@ int transaction_add_set(struct transaction *transaction, uint16_t type, struct n
 	return 0;
 }
 
-int transaction_add_object(struct transaction *transaction, uint16_t type,
-	struct nftnl_obj *object, const char *what)
+int transaction_add_object(
+	struct transaction *transaction, uint16_t type, struct nftnl_obj *object, const char *what)
 {
-	struct nlmsghdr *message = transaction_begin_message(
-		transaction, type, MESSAGE_BYTES, what);
+	struct nlmsghdr *message =
+		transaction_begin_message(transaction, type, MESSAGE_BYTES, what);
 
 	if (!message)
 		return -ENOMEM;
@@ -177,8 +176,8 @@ int transaction_add_object(struct transaction *transaction, uint16_t type,
 	return 0;
 }
 
-int transaction_add_elements(struct transaction *transaction, uint16_t type,
-	struct nftnl_set *set, size_t n_elements, const char *what)
+int transaction_add_elements(struct transaction *transaction, uint16_t type, struct nftnl_set *set,
+	size_t n_elements, const char *what)
 {
 	size_t n_bytes = MESSAGE_BYTES + ELEMENT_BYTES * n_elements;
 	struct nftnl_set_elems_iter *iterator = nftnl_set_elems_iter_create(set);
@@ -203,9 +202,9 @@ int transaction_add_elements(struct transaction *transaction, uint16_t type,
 }
 
 /*
- * The kernel has processed the batch when send() returns, and its answers are queued. The last message
- * asks for an acknowledgement; errors come unasked, one for each message that failed, or for the head of
- * the batch where the commit itself failed.
+ * The kernel has processed the batch when send() returns, and its answers are queued. The last
+ * message asks for an acknowledgement; errors come unasked, one for each message that failed, or
+ * for the head of the batch where the commit itself failed.
  */
 static int transaction_read_answers(
 	struct transaction *transaction, struct netlink *netlink, const char **ret_what)
@@ -223,7 +222,8 @@ static int transaction_read_answers(
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			break;
-		if (n < 0) /* ENOBUFS: more errors than the queue holds; one of them was read before */
+		if (n < 0) /* ENOBUFS: more errors than the queue holds; one of them was read before
+			    */
 			return error < 0 ? error : -errno;
 		for (; mnl_nlmsg_ok(message, n_left); message = mnl_nlmsg_next(message, &n_left)) {
 			const struct nlmsgerr *answer = mnl_nlmsg_get_payload(message);
@@ -240,9 +240,9 @@ static int transaction_read_answers(
 				continue;
 			error = answer->error;
 			if (ret_what)
-				*ret_what = index >= 1 && index <= transaction->n_messages ?
-					transaction->whats[index - 1] :
-					"committing the transaction";
+				*ret_what = index >= 1 && index <= transaction->n_messages
+					? transaction->whats[index - 1]
+					: "committing the transaction";
 		}
 	}
 	if (error < 0)
@@ -266,8 +266,8 @@ static void transaction_fit_buffer(const struct transaction *transaction, int fd
 		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &n_bytes, sizeof(n_bytes));
 }
 
-int transaction_commit(struct transaction *transaction, struct netlink *netlink,
-	const char **ret_what)
+int transaction_commit(
+	struct transaction *transaction, struct netlink *netlink, const char **ret_what)
 {
 	const struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
 	struct nlmsghdr *last;
@@ -279,7 +279,8 @@ int transaction_commit(struct transaction *transaction, struct netlink *netlink,
 	last = (struct nlmsghdr *)(void *)(transaction->bytes + transaction->last_offset);
 	last->nlmsg_flags |= NLM_F_ACK;
 	transaction->n_bytes += nftnl_batch_end(
-		transaction->bytes + transaction->n_bytes, transaction->n_messages + 1)->nlmsg_len;
+		transaction->bytes + transaction->n_bytes, transaction->n_messages + 1)
+					->nlmsg_len;
 	transaction_fit_buffer(transaction, netlink_fd(netlink));
 	netlink_drain(netlink);
 	if (sendto(netlink_fd(netlink), transaction->bytes, transaction->n_bytes, 0,

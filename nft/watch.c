@@ -30,7 +30,8 @@ struct watch {
 	struct netlink *netlink;
 };
 
-/* Drops messages whose nlmsg_pid is ours. The filter reads big-endian; the field is in host order. */
+/* Drops messages whose nlmsg_pid is ours. The filter reads big-endian; the field is in host order.
+ */
 static int watch_filter(struct watch *watch, uint32_t own_port)
 {
 	struct sock_filter code[] = {
@@ -63,8 +64,7 @@ int watch_open(uint32_t own_port, struct watch **ret)
 	if (status < 0)
 		return status;
 	if (setsockopt(watch_fd(watch), SOL_SOCKET, SO_RCVBUFFORCE, &n_bytes, sizeof(n_bytes)) < 0)
-		(void)setsockopt(
-			watch_fd(watch), SOL_SOCKET, SO_RCVBUF, &n_bytes, sizeof(n_bytes));
+		(void)setsockopt(watch_fd(watch), SOL_SOCKET, SO_RCVBUF, &n_bytes, sizeof(n_bytes));
 	*ret = TAKE_PTR(watch);
 	return 0;
 }
@@ -87,8 +87,7 @@ static void report_generation(const struct nlmsghdr *message, struct watch_repor
 {
 	struct nlattr *attribute;
 
-	mnl_attr_for_each(attribute, message, sizeof(struct nfgenmsg))
-	{
+	mnl_attr_for_each (attribute, message, sizeof(struct nfgenmsg)) {
 		uint16_t type = mnl_attr_get_type(attribute);
 
 		if (type == NFTA_GEN_PROC_PID && mnl_attr_validate(attribute, MNL_TYPE_U32) == 0)
@@ -107,8 +106,7 @@ static bool message_is_of_gate(const struct nlmsghdr *message)
 
 	if (head->nfgen_family != NFPROTO_INET)
 		return false;
-	mnl_attr_for_each(attribute, message, sizeof(*head))
-	{
+	mnl_attr_for_each (attribute, message, sizeof(*head)) {
 		if (mnl_attr_get_type(attribute) == ATTRIBUTE_TABLE &&
 			mnl_attr_validate(attribute, MNL_TYPE_NUL_STRING) == 0)
 			return strcmp(mnl_attr_get_str(attribute), GATE_TABLE) == 0;

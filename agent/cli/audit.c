@@ -170,8 +170,8 @@ static int verify(const struct cli *cli, struct line_reader *reader, const char 
 		if (r < 0)
 			return output_failure(r);
 		if (r == CHAIN_BROKEN)
-			return tell_broken(cli, path, reader,
-				reader->ended ? chain.problem : "is cut short");
+			return tell_broken(
+				cli, path, reader, reader->ended ? chain.problem : "is cut short");
 	}
 	return tell_intact(cli, path, &chain);
 }
@@ -186,8 +186,8 @@ static int read_count(const struct cli *cli, const struct arguments *arguments, 
 		errno = 0;
 		n = strtoull(text, &end, 10);
 		if (text[0] < '0' || text[0] > '9' || *end || errno || n < 1 || n > LINES_MAX)
-			return output_usage(cli, "--lines %s is not a number from 1 to %d", text,
-				LINES_MAX);
+			return output_usage(
+				cli, "--lines %s is not a number from 1 to %d", text, LINES_MAX);
 	}
 	*ret = n;
 	return EXIT_DONE;

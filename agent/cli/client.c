@@ -48,8 +48,8 @@ static void say_no_such_grant(const char *method, const json_t *parameters)
 static void say_reload_failed(const char *method, const json_t *parameters)
 {
 	(void)method;
-	output_error("nothing was changed: %s",
-		member_text(parameters, "message", "no reason given"));
+	output_error(
+		"nothing was changed: %s", member_text(parameters, "message", "no reason given"));
 }
 
 static void say_invalid_parameter(const char *method, const json_t *parameters)
@@ -61,8 +61,8 @@ static void say_invalid_parameter(const char *method, const json_t *parameters)
 static void say_unknown_method(const char *method, const json_t *parameters)
 {
 	(void)parameters;
-	output_error("the agent does not know %s: is it of another version? (jitgate status)",
-		method);
+	output_error(
+		"the agent does not know %s: is it of another version? (jitgate status)", method);
 }
 
 static const struct client_error errors[] = {
@@ -101,8 +101,8 @@ static int explain_reply(
 	return EXIT_REFUSED;
 }
 
-int client_explain(const struct cli *cli, const char *method, int error, const char *name,
-	json_t *parameters)
+int client_explain(
+	const struct cli *cli, const char *method, int error, const char *name, json_t *parameters)
 {
 	switch (error) {
 	case VARLINK_ERROR:

@@ -28,5 +28,5 @@ int client_list(const struct cli *cli, const char *method, json_t *parameters, c
 
 /* Says why a call failed: error is what varlink_client_call() returned, name and parameters the
  * error reply's where that is VARLINK_ERROR. Returns the exit code. */
-int client_explain(const struct cli *cli, const char *method, int error, const char *name,
-	json_t *parameters);
+int client_explain(
+	const struct cli *cli, const char *method, int error, const char *name, json_t *parameters);

@@ -113,8 +113,7 @@ static int run_grants(const struct cli *cli, const struct arguments *arguments)
 }
 
 /* The sources, each as the agent will show it. Returns 0; -EINVAL, having said why; -ENOMEM. */
-static int read_sources(
-	const struct cli *cli, const struct arguments *arguments, json_t **ret)
+static int read_sources(const struct cli *cli, const struct arguments *arguments, json_t **ret)
 {
 	json_auto_t *sources = json_array();
 	const char *text;

@@ -75,8 +75,8 @@ static int add_file(const char *path, json_t *keys)
 	if (r == -ENOMEM)
 		return output_failure(r);
 	if (r < 0) {
-		output_error("%s: not a key with a public half (a JWK or a JWK Set)",
-			input_name(path));
+		output_error(
+			"%s: not a key with a public half (a JWK or a JWK Set)", input_name(path));
 		return EXIT_REFUSED;
 	}
 	return EXIT_DONE;

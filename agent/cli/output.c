@@ -152,8 +152,7 @@ const char *moment_describe(int64_t seconds, int64_t now, char text[static 2 * T
 	return text;
 }
 
-const char *moment_describe_utc(
-	const char *utc, int64_t now, char text[static 2 * TIME_STRING_MAX])
+const char *moment_describe_utc(const char *utc, int64_t now, char text[static 2 * TIME_STRING_MAX])
 {
 	int64_t seconds;
 

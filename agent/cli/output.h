@@ -24,8 +24,7 @@ enum style {
 bool output_has_colour(void);
 
 /* A line on standard output. */
-void output_line(const struct cli *cli, enum style style, const char *format, ...)
-	_printf_(3, 4);
+void output_line(const struct cli *cli, enum style style, const char *format, ...) _printf_(3, 4);
 
 /* "jitgate: …", a line on standard error. */
 void output_error(const char *format, ...) _printf_(1, 2);

@@ -21,8 +21,8 @@ static void add_session(struct table *table, const struct cli *cli, const json_t
 	const char *since = member_text(session, "since", NULL);
 	char moment[2 * TIME_STRING_MAX];
 
-	add_endpoint(table, member_text(session, "source", "?"),
-		member_integer(session, "sourcePort"));
+	add_endpoint(
+		table, member_text(session, "source", "?"), member_integer(session, "sourcePort"));
 	table_add(table, STYLE_PLAIN, "%" JSON_INTEGER_FORMAT "/%s",
 		member_integer(session, "port"), member_text(session, "protocol", "?"));
 	table_add(table, STYLE_PLAIN, "%s", member_text(session, "destination", "?"));

@@ -73,8 +73,8 @@ static int set_text(json_t *claims, const char *name, const struct arguments *ar
 }
 
 /* All values of an option, as they are. */
-static int read_texts(const struct arguments *arguments, const char *option, json_t **ret,
-	char **ret_error)
+static int read_texts(
+	const struct arguments *arguments, const char *option, json_t **ret, char **ret_error)
 {
 	json_auto_t *array = json_array();
 	const char *text;
@@ -149,9 +149,9 @@ static int set_ports(json_t *claims, enum document_kind kind, const struct argum
 	if (!ports)
 		return -ENOMEM;
 	if (!arguments_have(arguments, "port"))
-		return arguments_have(arguments, "source") ?
-			fail(ret_error, "--source goes with --port") :
-			0;
+		return arguments_have(arguments, "source")
+			? fail(ret_error, "--source goes with --port")
+			: 0;
 	if (!arguments_have(arguments, "source"))
 		return fail(ret_error, "--port goes with --source PREFIX");
 	r = read_texts(arguments, "source", &sources, ret_error);
@@ -170,8 +170,8 @@ static int set_ports(json_t *claims, enum document_kind kind, const struct argum
 }
 
 /* exp counts from nbf, where the grant is for later. */
-static int set_expiry(json_t *claims, const struct arguments *arguments, int64_t now,
-	char **ret_error)
+static int set_expiry(
+	json_t *claims, const struct arguments *arguments, int64_t now, char **ret_error)
 {
 	const json_t *not_before = json_object_get(claims, "nbf");
 	int64_t start = now, seconds = GRANT_SECONDS_DEFAULT;
@@ -223,8 +223,8 @@ static int set_of_kind(json_t *claims, enum document_kind kind, const struct arg
 	case DOCUMENT_GRANT:
 		r = set_text(claims, "sub", arguments, "sub", ret_error);
 		if (r == 0)
-			r = set_text(claims, "justification", arguments, "justification",
-				ret_error);
+			r = set_text(
+				claims, "justification", arguments, "justification", ret_error);
 		if (r == 0)
 			r = set_ports(claims, kind, arguments, ret_error);
 		return r < 0 ? r : set_expiry(claims, arguments, now, ret_error);

@@ -36,9 +36,9 @@ static void add_gate(struct table *table, const json_t *status)
 
 	table_add(table, STYLE_HEADING, "Gate");
 	table_add(table, installed ? STYLE_GOOD : STYLE_BAD, "%s%s", gate_describe(gate),
-		json_is_true(json_object_get(gate, "destinationNat")) ?
-			"; destination NAT is followed" :
-			"");
+		json_is_true(json_object_get(gate, "destinationNat"))
+			? "; destination NAT is followed"
+			: "");
 }
 
 static void add_feed(struct table *table, const struct cli *cli, const json_t *status)
@@ -136,8 +136,8 @@ static int add_port(struct table *table, const json_t *port)
 	table_add(table, STYLE_PLAIN, "%s", member_text(port, "name", "-"));
 	table_add(table, STYLE_PLAIN, "%s", allowed);
 	table_add(table, STYLE_PLAIN, "%s",
-		duration_parse(duration, &seconds) == 0 ? duration_describe(seconds, describe) :
-							  duration);
+		duration_parse(duration, &seconds) == 0 ? duration_describe(seconds, describe)
+							: duration);
 	table_add(table, STYLE_PLAIN, "%s", always[0] ? always : "-");
 	table_add(table, STYLE_PLAIN, "%s", member_text(port, "onExpiry", "?"));
 	table_add(table, STYLE_PLAIN, "%s", member_text(port, "origin", "?"));

@@ -25,8 +25,8 @@ static int tell_refusal(struct submission *submission, const char *code, const c
 {
 	submission->n_refused++;
 	if (submission->cli->json) {
-		json_auto_t *object = json_pack("{s:s, s:s, s:s}", "error", "refused", "code",
-			code, "message", message);
+		json_auto_t *object = json_pack(
+			"{s:s, s:s, s:s}", "error", "refused", "code", code, "message", message);
 
 		return object ? output_json_line(object) : output_failure(-ENOMEM);
 	}
@@ -62,9 +62,8 @@ static int submit_document(struct submission *submission, const char *text, size
 
 	submission->n_documents++;
 	/* The agent hangs up on a message with a NUL in it. */
-	parameters = memchr(text, '\0', n_bytes) ?
-		NULL :
-		json_pack("{s:s%}", "document", text, n_bytes);
+	parameters =
+		memchr(text, '\0', n_bytes) ? NULL : json_pack("{s:s%}", "document", text, n_bytes);
 	if (!parameters)
 		return tell_refusal(submission, refusal_code_name(REFUSAL_MALFORMED),
 			"the document is not text");

@@ -95,8 +95,8 @@ static size_t text_width(const char *text)
 }
 
 /* Padding is owed until something follows, so that no line ends in spaces. */
-static void cell_print(const struct cli *cli, enum style style, const char *text, size_t width,
-	size_t *n_owed)
+static void cell_print(
+	const struct cli *cli, enum style style, const char *text, size_t width, size_t *n_owed)
 {
 	if (text[0]) {
 		printf("%*s%s%s%s", (int)*n_owed, "", style_begin(cli, style), text,
@@ -116,8 +116,7 @@ static void row_print(const struct table *table, const struct cli *cli, const st
 	putchar('\n');
 }
 
-static void headings_print(
-	const struct table *table, const struct cli *cli, const size_t *widths)
+static void headings_print(const struct table *table, const struct cli *cli, const size_t *widths)
 {
 	size_t n_owed = 0;
 

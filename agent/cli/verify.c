@@ -144,8 +144,8 @@ static int tell_refusal(const struct cli *cli, const char *file, const struct re
 		output_error("%s: refused (%s): %s", file, code, refusal->message);
 		return EXIT_REFUSED;
 	}
-	object = json_pack("{s:s, s:s, s:s}", "error", "refused", "code", code, "message",
-		refusal->message);
+	object = json_pack(
+		"{s:s, s:s, s:s}", "error", "refused", "code", code, "message", refusal->message);
 	if (!object)
 		return output_failure(-ENOMEM);
 	(void)output_json_line(object);
@@ -208,8 +208,8 @@ static int run_verify(const struct cli *cli, const struct arguments *arguments)
 		text++;
 		n_bytes--;
 	}
-	return verify(cli, trust, arguments_get(arguments, "vm-id"), input_name(path), text,
-		n_bytes);
+	return verify(
+		cli, trust, arguments_get(arguments, "vm-id"), input_name(path), text, n_bytes);
 }
 
 static const struct option_spec verify_options[] = {

@@ -90,8 +90,8 @@ static int run_watch(const struct cli *cli, const struct arguments *arguments)
 	if (r != EXIT_DONE)
 		return r;
 	sigaction(SIGINT, &action, NULL);
-	r = varlink_client_subscribe(client, AGENT_INTERFACE ".Monitor", NULL, on_event, &context,
-		&parameters, &error);
+	r = varlink_client_subscribe(
+		client, AGENT_INTERFACE ".Monitor", NULL, on_event, &context, &parameters, &error);
 	if (r == 0) {
 		output_error("the agent has ended the subscription");
 		return EXIT_NO_AGENT;

@@ -21,8 +21,7 @@ struct where {
 
 bool document_id_is_valid(const char *id)
 {
-	size_t n = strspn(id,
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-");
+	size_t n = strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~-");
 
 	return n >= 1 && n <= DOCUMENT_ID_MAX && id[n] == '\0';
 }
@@ -54,8 +53,7 @@ static int string_copy(const json_t *value, char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int claim_string(
-	const json_t *claims, const char *name, char **ret, struct refusal *refusal)
+static int claim_string(const json_t *claims, const char *name, char **ret, struct refusal *refusal)
 {
 	const json_t *value = json_object_get(claims, name);
 	int r = string_check(value, &(struct where){ "" }, name, 1, refusal);
@@ -76,8 +74,7 @@ static int claim_string_optional(
 	return r != 0 ? r : string_copy(value, ret);
 }
 
-static int claim_time(
-	const json_t *claims, const char *name, int64_t *ret, struct refusal *refusal)
+static int claim_time(const json_t *claims, const char *name, int64_t *ret, struct refusal *refusal)
 {
 	const json_t *value = json_object_get(claims, name);
 	json_int_t seconds = json_integer_value(value);
@@ -134,7 +131,7 @@ static int audience_check(const json_t *claims, struct refusal *refusal)
 	r = list_check(audience, &nowhere, "aud", AUDIENCES_MAX, refusal);
 	if (r != 0)
 		return r;
-	json_array_foreach(audience, i, value) {
+	json_array_foreach (audience, i, value) {
 		r = string_check(value, &nowhere, "an element of aud", 1, refusal);
 		if (r != 0)
 			return r;
@@ -160,7 +157,7 @@ bool document_audience_matches(const json_t *claims, const char *vm_id)
 
 	if (!json_is_array(audience))
 		return audience_is(audience, vm_id);
-	json_array_foreach(audience, i, value)
+	json_array_foreach (audience, i, value)
 		if (audience_is(value, vm_id))
 			return true;
 	return false;
@@ -246,8 +243,8 @@ static int number_read(const json_t *json, const struct where *where, struct por
 	return 0;
 }
 
-static int protocol_read(const json_t *json, const struct where *where, unsigned *ret,
-	struct refusal *refusal)
+static int protocol_read(
+	const json_t *json, const struct where *where, unsigned *ret, struct refusal *refusal)
 {
 	const json_t *value = json_object_get(json, "protocol");
 	int r = string_check(value, where, "protocol", 1, refusal);
@@ -297,8 +294,7 @@ static int port_read(enum document_kind kind, const json_t *json, const struct w
 	return duration_read(json, where, &port->max_duration, refusal);
 }
 
-static int claim_ports(
-	const json_t *claims, struct document *document, struct refusal *refusal)
+static int claim_ports(const json_t *claims, struct document *document, struct refusal *refusal)
 {
 	const json_t *list = json_object_get(claims, "ports");
 	const json_t *json;
@@ -311,7 +307,7 @@ static int claim_ports(
 	document->ports = calloc(json_array_size(list), sizeof(*document->ports));
 	if (!document->ports)
 		return -ENOMEM;
-	json_array_foreach(list, i, json) {
+	json_array_foreach (list, i, json) {
 		struct where where;
 
 		snprintf(where.text, sizeof(where.text), "port %zu of the list: ", i + 1);
@@ -356,8 +352,7 @@ static int grant_read(const json_t *claims, struct document *grant, struct refus
 	return claim_ports(claims, grant, refusal);
 }
 
-static int sessions_read(
-	const json_t *claims, enum sessions_action *ret, struct refusal *refusal)
+static int sessions_read(const json_t *claims, enum sessions_action *ret, struct refusal *refusal)
 {
 	const json_t *value = json_object_get(claims, "sessions");
 	const char *text = json_string_value(value);
@@ -393,7 +388,7 @@ static int revocation_read(
 	revocation->revokes = calloc(json_array_size(list), sizeof(*revocation->revokes));
 	if (!revocation->revokes)
 		return -ENOMEM;
-	json_array_foreach(list, i, value) {
+	json_array_foreach (list, i, value) {
 		if (!json_is_string(value) || !document_id_is_valid(json_string_value(value)))
 			return refuse(refusal, REFUSAL_MALFORMED,
 				"element %zu of revokes is not a jti: 1 to %d letters, digits and "

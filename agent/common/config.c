@@ -104,8 +104,8 @@ static int key_read_vm_id(
 	struct reader *reader, const struct key *key, const char *value, void *field)
 {
 	if (*value == '\0' || strlen(value) > VM_ID_MAX || strpbrk(value, " \t"))
-		return reader_fail(reader, "%s must be 1 to %d bytes without spaces", key->name,
-			VM_ID_MAX);
+		return reader_fail(
+			reader, "%s must be 1 to %d bytes without spaces", key->name, VM_ID_MAX);
 	return string_set(field, value);
 }
 
@@ -113,11 +113,10 @@ static int key_read_path(
 	struct reader *reader, const struct key *key, const char *value, void *field)
 {
 	if (value[0] != '/')
-		return reader_fail(reader, "%s must be an absolute path, not \"%s\"", key->name,
-			value);
-	if (strlen(value) > DIRECTORY_MAX)
 		return reader_fail(
-			reader, "%s is longer than %d bytes", key->name, DIRECTORY_MAX);
+			reader, "%s must be an absolute path, not \"%s\"", key->name, value);
+	if (strlen(value) > DIRECTORY_MAX)
+		return reader_fail(reader, "%s is longer than %d bytes", key->name, DIRECTORY_MAX);
 	return string_set(field, value);
 }
 
@@ -127,7 +126,8 @@ static int key_read_socket(
 	size_t n_max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
 
 	if (strlen(value) > n_max)
-		return reader_fail(reader, "%s is longer than the %zu bytes that a socket's path "
+		return reader_fail(reader,
+			"%s is longer than the %zu bytes that a socket's path "
 			"may have",
 			key->name, n_max);
 	return key_read_path(reader, key, value, field);
@@ -143,8 +143,8 @@ static int key_read_mode(
 	else if (strcmp(value, "audit") == 0)
 		*mode = MODE_AUDIT;
 	else
-		return reader_fail(reader, "%s must be enforce or audit, not \"%s\"", key->name,
-			value);
+		return reader_fail(
+			reader, "%s must be enforce or audit, not \"%s\"", key->name, value);
 	return 0;
 }
 
@@ -237,8 +237,7 @@ static int key_read_on_expiry(
 	else if (strcmp(value, "kill") == 0)
 		*on_expiry = SESSIONS_KILL;
 	else
-		return reader_fail(
-			reader, "%s must be keep or kill, not \"%s\"", key->name, value);
+		return reader_fail(reader, "%s must be keep or kill, not \"%s\"", key->name, value);
 	return 0;
 }
 
@@ -262,8 +261,7 @@ static int prefixes_read(struct reader *reader, const struct key *key, const cha
 				DOCUMENT_PREFIXES_MAX);
 		reason = prefix_parse_reason(word, &prefixes[n++]);
 		if (reason)
-			return reader_fail(
-				reader, "%s: \"%.64s\" %s", key->name, word, reason);
+			return reader_fail(reader, "%s: \"%.64s\" %s", key->name, word, reason);
 	}
 	free(*ret);
 	*ret = TAKE_PTR(prefixes);
@@ -346,8 +344,8 @@ static int section_end(struct reader *reader)
 
 static bool port_name_is_valid(const char *name)
 {
-	size_t n = strspn(name,
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+	size_t n =
+		strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
 
 	return n >= 1 && n <= PORT_NAME_MAX && name[n] == '\0';
 }
@@ -428,8 +426,8 @@ static int entry_read(struct reader *reader, const char *name, const char *value
 	_cleanup_(freep) char *names = NULL;
 
 	if (!reader->section)
-		return reader_fail(reader, "\"%s\" stands before any section: put it below [agent]",
-			name);
+		return reader_fail(
+			reader, "\"%s\" stands before any section: put it below [agent]", name);
 	for (size_t i = 0; i < reader->section->n_keys; i++) {
 		const struct key *key = &reader->section->keys[i];
 
@@ -438,8 +436,7 @@ static int entry_read(struct reader *reader, const char *name, const char *value
 		if (reader->seen & 1U << i)
 			return reader_fail(reader, "%s is given twice in this section", name);
 		reader->seen |= 1U << i;
-		return key->read(
-			reader, key, value, (char *)reader_target(reader) + key->offset);
+		return key->read(reader, key, value, (char *)reader_target(reader) + key->offset);
 	}
 	names = keys_format(reader->section);
 	if (!names)
@@ -451,8 +448,8 @@ static int entry_read(struct reader *reader, const char *name, const char *value
 /* An id that is this machine's, and gives the machine's own id away to nobody. */
 static int vm_id_from_machine(struct reader *reader, char **ret)
 {
-	static const sd_id128_t application = SD_ID128_MAKE(
-		0b, 40, 4b, 65, 9c, f4, 4c, 18, 8e, 93, ad, d2, e5, 5d, a9, f6);
+	static const sd_id128_t application =
+		SD_ID128_MAKE(0b, 40, 4b, 65, 9c, f4, 4c, 18, 8e, 93, ad, d2, e5, 5d, a9, f6);
 	char text[SD_ID128_STRING_MAX];
 	sd_id128_t id;
 	int r;

@@ -230,8 +230,8 @@ static int document_open(const char *text, size_t n_bytes, const struct trust *t
 		_cleanup_(freep) char *bytes = NULL;
 		size_t n;
 
-		r = part_decode(&parts[i], i == PART_CLAIMS ? "payload" : "signature", &bytes, &n,
-			refusal);
+		r = part_decode(
+			&parts[i], i == PART_CLAIMS ? "payload" : "signature", &bytes, &n, refusal);
 		if (r != 0)
 			return r;
 	}

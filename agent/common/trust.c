@@ -86,7 +86,7 @@ static int jwk_check_use(const json_t *jwk, char *error, size_t n_error)
 		return invalid(error, n_error, "use is not \"sig\"");
 	if (!operations)
 		return 0;
-	json_array_foreach(operations, i, operation)
+	json_array_foreach (operations, i, operation)
 		if (json_is_string(operation) &&
 			strcmp(json_string_value(operation), "verify") == 0)
 			may_verify = true;
@@ -116,8 +116,8 @@ static int jwk_check_ec(
 	int r;
 
 	if (!crv || strcmp(crv, algorithm->crv) != 0)
-		return invalid(error, n_error, "alg %s needs crv \"%s\"", algorithm->name,
-			algorithm->crv);
+		return invalid(
+			error, n_error, "alg %s needs crv \"%s\"", algorithm->name, algorithm->crv);
 	for (size_t i = 0; i < N_ELEMENTS(coordinates); i++) {
 		_cleanup_(freep) char *bytes = NULL;
 		size_t n_bytes;
@@ -222,8 +222,7 @@ static int jwk_reduce(const json_t *jwk, json_t **ret)
 	return 0;
 }
 
-static int key_narrow_ports(
-	struct trust_key *key, const json_t *list, char *error, size_t n_error)
+static int key_narrow_ports(struct trust_key *key, const json_t *list, char *error, size_t n_error)
 {
 	const json_t *value;
 	size_t i;
@@ -231,10 +230,10 @@ static int key_narrow_ports(
 	if (!json_is_array(list))
 		return invalid(error, n_error, "jit_ports is not a list");
 	if (json_array_size(list) > TRUST_KEY_PORTS_MAX)
-		return invalid(error, n_error, "jit_ports has more than %d elements",
-			TRUST_KEY_PORTS_MAX);
+		return invalid(
+			error, n_error, "jit_ports has more than %d elements", TRUST_KEY_PORTS_MAX);
 	key->narrowed_ports = true;
-	json_array_foreach(list, i, value) {
+	json_array_foreach (list, i, value) {
 		struct trust_key_ports *ports = &key->ports[i];
 		const char *text = json_string_value(value);
 
@@ -321,7 +320,7 @@ static int trust_read_keys(
 	trust->keys = calloc(json_array_size(keys), sizeof(*trust->keys));
 	if (!trust->keys)
 		return -ENOMEM;
-	json_array_foreach(keys, i, jwk) {
+	json_array_foreach (keys, i, jwk) {
 		const char *kid = json_string_value(json_object_get(jwk, "kid"));
 		char error[512] = "";
 		int r;
@@ -363,11 +362,9 @@ int trust_parse(
 		return r;
 	keys = json_object_get(set, "keys");
 	if (!json_is_array(keys))
-		return fail(ret_error, -EINVAL,
-			"%s: not a JWK Set: it has no list \"keys\"", path);
+		return fail(ret_error, -EINVAL, "%s: not a JWK Set: it has no list \"keys\"", path);
 	if (json_array_size(keys) > TRUST_KEYS_MAX)
-		return fail(
-			ret_error, -EINVAL, "%s: more than %d keys", path, TRUST_KEYS_MAX);
+		return fail(ret_error, -EINVAL, "%s: more than %d keys", path, TRUST_KEYS_MAX);
 
 	trust = calloc(1, sizeof(*trust));
 	if (!trust)
@@ -388,8 +385,8 @@ int trust_load(const char *path, struct trust **ret, char **ret_error)
 	*ret_error = NULL;
 	r = file_read(path, TRUST_FILE_BYTES_MAX, &text, &n_bytes);
 	if (r == -EFBIG)
-		return fail(ret_error, r, "%s: longer than %d KiB", path,
-			TRUST_FILE_BYTES_MAX / 1024);
+		return fail(
+			ret_error, r, "%s: longer than %d KiB", path, TRUST_FILE_BYTES_MAX / 1024);
 	if (r == -EINVAL)
 		return fail(ret_error, r, "%s: not a regular file", path);
 	if (r < 0)

@@ -20,7 +20,8 @@
 
 #define VARLINK_MESSAGE_BYTES_MAX (64 * 1024) /* what a server reads */
 #define VARLINK_REPLY_BYTES_MAX (16 * 1024 * 1024) /* what a client reads */
-#define VARLINK_BACKLOG_BYTES_MAX (1024 * 1024) /* unsent events: a slower subscriber is cut off */
+#define VARLINK_BACKLOG_BYTES_MAX (1024 * 1024) /* unsent events: a slower subscriber is cut off \
+						 */
 #define VARLINK_CONNECTIONS_MAX 128
 #define VARLINK_CONNECTIONS_PER_UID_MAX 32 /* root and the server's own user excepted */
 /* Without a whole message; subscribers excepted. */
@@ -113,6 +114,6 @@ int varlink_client_call(struct varlink_client *client, const char *method, json_
  * when the server ended it, with nothing in ret_parameters; what the callback returns where that is
  * negative; otherwise as varlink_client_call().
  */
-int varlink_client_subscribe(struct varlink_client *client, const char *method,
-	json_t *parameters, int (*callback)(json_t *parameters, void *userdata), void *userdata,
+int varlink_client_subscribe(struct varlink_client *client, const char *method, json_t *parameters,
+	int (*callback)(json_t *parameters, void *userdata), void *userdata,
 	json_t **ret_parameters, char **ret_error);

@@ -189,8 +189,8 @@ int varlink_client_call(struct varlink_client *client, const char *method, json_
 	return reply_hand_over(&reply, ret_parameters, ret_error);
 }
 
-int varlink_client_subscribe(struct varlink_client *client, const char *method,
-	json_t *parameters, int (*callback)(json_t *parameters, void *userdata), void *userdata,
+int varlink_client_subscribe(struct varlink_client *client, const char *method, json_t *parameters,
+	int (*callback)(json_t *parameters, void *userdata), void *userdata,
 	json_t **ret_parameters, char **ret_error)
 {
 	int r;

@@ -110,8 +110,8 @@ int varlink_server_dispatch(struct varlink_server *server, struct varlink_call *
 		!method_is_of(method, server->service->interface))
 		return varlink_call_error(call, SERVICE_INTERFACE ".InterfaceNotFound",
 			json_pack("{s:s%}", "interface", method, (size_t)(dot - method)));
-	return varlink_call_error(call, SERVICE_INTERFACE ".MethodNotFound",
-		json_pack("{s:s}", "method", method));
+	return varlink_call_error(
+		call, SERVICE_INTERFACE ".MethodNotFound", json_pack("{s:s}", "method", method));
 }
 
 static void peer_done(struct varlink_peer *peer)

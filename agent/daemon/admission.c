@@ -21,8 +21,8 @@ static int judge_id(const struct admission *admission, const struct document *do
 	return KNOWN;
 }
 
-static int judge_clock(const struct admission *admission, const struct document *document,
-	struct refusal *refusal)
+static int judge_clock(
+	const struct admission *admission, const struct document *document, struct refusal *refusal)
 {
 	char now[TIME_STRING_MAX], other[TIME_STRING_MAX];
 
@@ -40,8 +40,8 @@ static int judge_clock(const struct admission *admission, const struct document 
 	return 0;
 }
 
-static int judge_grant(const struct admission *admission, const struct document *document,
-	struct refusal *refusal)
+static int judge_grant(
+	const struct admission *admission, const struct document *document, struct refusal *refusal)
 {
 	const struct registry_entry *entry = registry_find(admission->registry, document->id);
 	char now[TIME_STRING_MAX], expires[TIME_STRING_MAX];
@@ -66,18 +66,19 @@ static int judge_grant(const struct admission *admission, const struct document 
 	if (status != 0)
 		return status;
 	if (registry_count_live(admission->registry) >= admission->max_grants)
-		return refuse(refusal, REFUSAL_CAPACITY,
-			"%zu grants are live, which is max_grants", admission->max_grants);
+		return refuse(refusal, REFUSAL_CAPACITY, "%zu grants are live, which is max_grants",
+			admission->max_grants);
 	n_prefixes += document_count_prefixes(document);
 	if (n_prefixes > PREFIXES_PER_GRANT * admission->max_grants)
 		return refuse(refusal, REFUSAL_CAPACITY,
-			"live grants would have more than %zu prefixes at ports (%d times max_grants)",
+			"live grants would have more than %zu prefixes at ports (%d times "
+			"max_grants)",
 			PREFIXES_PER_GRANT * admission->max_grants, PREFIXES_PER_GRANT);
 	return ADMITTED;
 }
 
-static int judge_revocation(const struct admission *admission, const struct document *document,
-	struct refusal *refusal)
+static int judge_revocation(
+	const struct admission *admission, const struct document *document, struct refusal *refusal)
 {
 	size_t n_unknown = 0;
 	int status;
@@ -95,7 +96,8 @@ static int judge_revocation(const struct admission *admission, const struct docu
 		if (status != 0)
 			return status;
 	}
-	/* Only memory bounds it, and only where it would be remembered for grants that may never come. */
+	/* Only memory bounds it, and only where it would be remembered for grants that may never
+	 * come. */
 	if (n_unknown > 0 &&
 		registry_count_revoked(admission->registry) + n_unknown > REGISTRY_REVOKED_MAX)
 		return refuse(refusal, REFUSAL_CAPACITY,
@@ -104,16 +106,17 @@ static int judge_revocation(const struct admission *admission, const struct docu
 	return ADMITTED;
 }
 
-static int judge_policy(const struct admission *admission, const struct document *document,
-	struct refusal *refusal)
+static int judge_policy(
+	const struct admission *admission, const struct document *document, struct refusal *refusal)
 {
 	if (document->version <= admission->policy_version)
 		return refuse(refusal, REFUSAL_STALE_POLICY,
-			"policy version %" PRIu64 " is not above version %" PRIu64 ", which is in force",
+			"policy version %" PRIu64 " is not above version %" PRIu64
+			", which is in force",
 			document->version, admission->policy_version);
-	return document->key ? key_check_ports(
-				       document->key, document->ports, document->n_ports, refusal) :
-			       ADMITTED;
+	return document->key
+		? key_check_ports(document->key, document->ports, document->n_ports, refusal)
+		: ADMITTED;
 }
 
 int admission_judge(const struct admission *admission, const struct document *document,

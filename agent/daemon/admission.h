@@ -16,7 +16,8 @@ struct admission {
 	size_t max_grants;
 };
 
-/* A grant may have 64 prefixes at each of 64 ports; all that are live together so many for each of max_grants. */
+/* A grant may have 64 prefixes at each of 64 ports; all that are live together so many for each of
+ * max_grants. */
 #define PREFIXES_PER_GRANT 16
 
 /* What admission says, besides REFUSED and -errno. */
@@ -27,8 +28,8 @@ enum admission_answer {
 
 /*
  * Returns ADMITTED, KNOWN, or REFUSED with the refusal filled in. digest is document_digest()'s.
- * Codes are given in this order: duplicate_id, clock_behind, expired, revoked, those of policies_check(),
- * capacity; and stale_policy.
+ * Codes are given in this order: duplicate_id, clock_behind, expired, revoked, those of
+ * policies_check(), capacity; and stale_policy.
  */
 int admission_judge(const struct admission *admission, const struct document *document,
 	const uint8_t digest[static DOCUMENT_DIGEST_BYTES], struct refusal *refusal);

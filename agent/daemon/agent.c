@@ -18,7 +18,8 @@
 #include "agent/daemon/service.h"
 #include "agent/daemon/sessions.h"
 
-/* A wall clock that moved by less than this against CLOCK_BOOTTIME was slewed or rounded, not set. */
+/* A wall clock that moved by less than this against CLOCK_BOOTTIME was slewed or rounded, not set.
+ */
 #define STEP_USEC_MIN ((int64_t)USEC_PER_SEC / 2)
 
 #define NOTE_TIME_USEC (5 * 60 * USEC_PER_SEC)
@@ -77,7 +78,8 @@ static int make_directory(const char *path, mode_t mode)
 	return -errno;
 }
 
-/* Directories that systemd has not made; one that can't be made is done without, or told where it matters. */
+/* Directories that systemd has not made; one that can't be made is done without, or told where it
+ * matters. */
 static void make_directories(const struct config *config)
 {
 	(void)make_directory(config->state_directory, 0700);
@@ -89,7 +91,8 @@ static void audit_installed(struct agent *agent)
 {
 	static const char *const messages[] = {
 		[GATE_WAS_ABSENT] = "The gate was installed",
-		[GATE_WAS_REPLACED] = "The gate was made anew: what was there was not as it should be",
+		[GATE_WAS_REPLACED] =
+			"The gate was made anew: what was there was not as it should be",
 		[GATE_WAS_PRESENT] = "The gate stood already, and is as it should be",
 	};
 
@@ -171,11 +174,10 @@ static int on_clock(sd_event_source *source, int fd, uint32_t events, void *user
 }
 
 /*
- * A daemon that was killed a moment ago may still hold its ledgers' locks and its table, until the kernel has
- * cleared it away. Calls again while the answer is busy, for PREDECESSOR_TRIES times.
+ * A daemon that was killed a moment ago may still hold its ledgers' locks and its table, until the
+ * kernel has cleared it away. Calls again while the answer is busy, for PREDECESSOR_TRIES times.
  */
-static int after_predecessor(
-	struct agent *agent, int (*call)(struct agent *agent), int busy)
+static int after_predecessor(struct agent *agent, int (*call)(struct agent *agent), int busy)
 {
 	int status = call(agent);
 
@@ -229,7 +231,8 @@ static int open_kernel(struct agent *agent)
 	status = nflog_open(GATE_LOG_GROUP, GATE_LOG_BYTES, &agent->nflog);
 	if (status < 0)
 		agent_log(LOG_WARNING,
-			"can't listen to netlink log group %d: %s; sessions will be missing from the "
+			"can't listen to netlink log group %d: %s; sessions will be missing from "
+			"the "
 			"audit log",
 			GATE_LOG_GROUP, strerror(-status));
 	return 0;
@@ -266,7 +269,8 @@ static int restore(struct agent *agent)
 	int status;
 
 	status = restore_all(agent);
-	/* What grants had let in before is counted by the kernel's elements, which may now change. */
+	/* What grants had let in before is counted by the kernel's elements, which may now change.
+	 */
 	if (status == 0)
 		status = restore_count_connections(agent);
 	if (status == 0)
@@ -328,8 +332,8 @@ static int agent_start(struct agent *agent)
 	return status;
 }
 
-int agent_new(sd_event *event, const char *config_path, struct config *config,
-	struct trust *trust, struct agent **ret)
+int agent_new(sd_event *event, const char *config_path, struct config *config, struct trust *trust,
+	struct agent **ret)
 {
 	_cleanup_(agent_freep) struct agent *agent = calloc(1, sizeof(*agent));
 	int status;
@@ -365,15 +369,16 @@ static void agent_stop(struct agent *agent)
 			audit_write(agent->audit,
 				&(struct audit_record){
 					.type = AUDIT_GATE_REMOVED,
-					.message = "The gate was removed (on_stop = remove): managed "
-						   "ports are open",
+					.message =
+						"The gate was removed (on_stop = remove): managed "
+						"ports are open",
 				});
 	}
 	if (agent->server && agent->audit) {
 		record_time(agent, clock_realtime_usec());
 		audit_write(agent->audit,
-			&(struct audit_record){ .type = AUDIT_AGENT_STOPPED,
-				.message = "jitgated stopped" });
+			&(struct audit_record){
+				.type = AUDIT_AGENT_STOPPED, .message = "jitgated stopped" });
 	}
 }
 
@@ -425,9 +430,9 @@ static void audit_reloaded(struct agent *agent, enum gate_mode old_mode)
 		audit_write(agent->audit,
 			&(struct audit_record){
 				.type = AUDIT_MODE_CHANGED,
-				.message = audit ?
-					"The mode is audit now: refusals are counted, packets pass" :
-					"The mode is enforce now",
+				.message = audit ? "The mode is audit now: refusals are counted, "
+						   "packets pass"
+						 : "The mode is enforce now",
 			});
 }
 
@@ -503,8 +508,8 @@ int agent_reload(struct agent *agent, char **ret_error)
 	status = agent_load(agent->config_path, &config, &trust, ret_error);
 	if (status == 0) {
 		status = reload_swap(agent, &config, &trust);
-		if (status < 0 && asprintf(ret_error, "can't install the gate: %s",
-					  strerror(-status)) < 0)
+		if (status < 0 &&
+			asprintf(ret_error, "can't install the gate: %s", strerror(-status)) < 0)
 			*ret_error = NULL;
 	}
 	if (status < 0) {

@@ -46,7 +46,8 @@ struct agent {
 	int64_t wall_ahead_usec; /* of CLOCK_BOOTTIME, when it was last looked at: shows a step */
 	char boot_id[33];
 
-	bool trust_failed; /* the trust file could not be read: nothing is signed for, nothing forgotten */
+	bool trust_failed; /* the trust file could not be read: nothing is signed for, nothing
+			      forgotten */
 
 	/* Refusals told of late, when that was counted, and those left out of the audit log. */
 	uint64_t n_refusals_told;
@@ -88,16 +89,18 @@ struct agent {
 };
 
 /*
- * Starts everything: the gate stands before anything else is read, the ledger's grants are in force when it returns.
- * Takes configuration and trust over, also on failure. trust NULL: the trust file can't be read. Then the gate is shut all the
- * same, and nobody's signature counts until a reload can read it. Returns 0; -errno after telling standard error.
+ * Starts everything: the gate stands before anything else is read, the ledger's grants are in force
+ * when it returns. Takes configuration and trust over, also on failure. trust NULL: the trust file
+ * can't be read. Then the gate is shut all the same, and nobody's signature counts until a reload
+ * can read it. Returns 0; -errno after telling standard error.
  */
-int agent_new(sd_event *event, const char *config_path, struct config *config,
-	struct trust *trust, struct agent **ret);
+int agent_new(sd_event *event, const char *config_path, struct config *config, struct trust *trust,
+	struct agent **ret);
 
 /*
- * Reads configuration and trust file, without touching anything. Returns 0; -errno with a sentence in ret_error
- * (allocated; owned by the caller): where it is the trust file that is wrong, the configuration is returned nevertheless.
+ * Reads configuration and trust file, without touching anything. Returns 0; -errno with a sentence
+ * in ret_error (allocated; owned by the caller): where it is the trust file that is wrong, the
+ * configuration is returned nevertheless.
  */
 int agent_load(const char *config_path, struct config **ret_config, struct trust **ret_trust,
 	char **ret_error);
@@ -115,8 +118,9 @@ int agent_reload(struct agent *agent, char **ret_error);
 /* Diagnostics of the daemon itself go to standard error, with the priority that systemd reads. */
 _printf_(2, 3) void agent_log(int priority, const char *format, ...);
 
-/* While grants are live, the time is noted on disk every few minutes: a machine that loses power, and whose clock then is
- * behind, must not take them for younger than they are. To be called when one has come. */
+/* While grants are live, the time is noted on disk every few minutes: a machine that loses power,
+ * and whose clock then is behind, must not take them for younger than they are. To be called when
+ * one has come. */
 void agent_note_time(struct agent *agent);
 
 /* The wall clock is behind what this agent has seen: nothing may be admitted. */

@@ -35,10 +35,8 @@ static const struct {
 	[AUDIT_DOCUMENT_REFUSED] = { "document_refused", "b2bd7ae9e2e74bd0a5d9f2a40be6fe07",
 		LOG_WARNING },
 	[AUDIT_GRANT_ACTIVE] = { "grant_active", "b2bd7ae9e2e74bd0a5d9f2a40be6fe08", LOG_NOTICE },
-	[AUDIT_GRANT_EXPIRED] = { "grant_expired", "b2bd7ae9e2e74bd0a5d9f2a40be6fe09",
-		LOG_NOTICE },
-	[AUDIT_GRANT_REVOKED] = { "grant_revoked", "b2bd7ae9e2e74bd0a5d9f2a40be6fe0a",
-		LOG_NOTICE },
+	[AUDIT_GRANT_EXPIRED] = { "grant_expired", "b2bd7ae9e2e74bd0a5d9f2a40be6fe09", LOG_NOTICE },
+	[AUDIT_GRANT_REVOKED] = { "grant_revoked", "b2bd7ae9e2e74bd0a5d9f2a40be6fe0a", LOG_NOTICE },
 	[AUDIT_SESSION_OPENED] = { "session_opened", "b2bd7ae9e2e74bd0a5d9f2a40be6fe0b",
 		LOG_NOTICE },
 	[AUDIT_SESSION_ENDED] = { "session_ended", "b2bd7ae9e2e74bd0a5d9f2a40be6fe0c", LOG_INFO },
@@ -81,8 +79,9 @@ static int hash_line(const char *line, size_t n_bytes, char ret[static 2 * HASH_
 }
 
 /*
- * The last line of the file gives the sequence number and the hash to go on from. A torn one (the machine
- * stopped while it was written) is ended with a newline: the chain goes on over it, so that it is not lost.
+ * The last line of the file gives the sequence number and the hash to go on from. A torn one (the
+ * machine stopped while it was written) is ended with a newline: the chain goes on over it, so that
+ * it is not lost.
  */
 static int audit_resume(struct audit *audit)
 {
@@ -120,8 +119,8 @@ static int audit_open_file(struct audit *audit)
 {
 	int status;
 
-	audit->fd = open(audit->path,
-		O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0640);
+	audit->fd = open(
+		audit->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0640);
 	if (audit->fd < 0)
 		return -errno;
 	status = audit_resume(audit);
@@ -224,8 +223,8 @@ static void audit_append(struct audit *audit, json_t *json)
 	(void)hash_line(line, n, audit->previous);
 }
 
-/* A field of the journal's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): the form with a length, which
- * takes any text. */
+/* A field of the journal's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): the form
+ * with a length, which takes any text. */
 static void put_field(FILE *stream, const char *name, const char *value)
 {
 	uint64_t n_le;
@@ -247,8 +246,9 @@ static void put_number(FILE *stream, const char *name, uint64_t value)
 }
 
 /*
- * Not through sd_journal_send(): that waits where the journal's queue is full, and no peer may hold up the gate. What
- * does not fit is counted, and told with the next record that does; the file has it in any case.
+ * Not through sd_journal_send(): that waits where the journal's queue is full, and no peer may hold
+ * up the gate. What does not fit is counted, and told with the next record that does; the file has
+ * it in any case.
  */
 static void audit_send_to_journal(struct audit *audit, const struct audit_record *record)
 {

@@ -2,8 +2,9 @@
 #pragma once
 
 /*
- * The audit log: one record for each thing that happens. A record goes to the journal, as fields, and to a file,
- * as a line of JSON that carries the SHA-256 of the line before it; and to whoever listens (Monitor).
+ * The audit log: one record for each thing that happens. A record goes to the journal, as fields,
+ * and to a file, as a line of JSON that carries the SHA-256 of the line before it; and to whoever
+ * listens (Monitor).
  */
 
 #include <jansson.h>
@@ -51,9 +52,9 @@ struct audit_record {
 struct audit;
 
 /*
- * Opens or creates directory/audit.jsonl (0640) and goes on where it ends. Without a file (the disk is full or read-only)
- * records still go to the journal and the listeners: -errno then says why in ret_file_error, 0 otherwise.
- * listener is called with each record as JSON (borrowed).
+ * Opens or creates directory/audit.jsonl (0640) and goes on where it ends. Without a file (the disk
+ * is full or read-only) records still go to the journal and the listeners: -errno then says why in
+ * ret_file_error, 0 otherwise. listener is called with each record as JSON (borrowed).
  */
 int audit_open(const char *directory, void (*listener)(json_t *record, void *userdata),
 	void *userdata, struct audit **ret, int *ret_file_error);

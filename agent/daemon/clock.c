@@ -33,8 +33,8 @@ static int clock_watch_arm(int fd)
 	return 0;
 }
 
-int clock_watch(sd_event *event, sd_event_io_handler_t callback, void *userdata,
-	sd_event_source **ret)
+int clock_watch(
+	sd_event *event, sd_event_io_handler_t callback, void *userdata, sd_event_source **ret)
 {
 	_cleanup_(closep) int fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	int status;

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Two clocks decide when a grant ends: the wall clock, in which documents speak, and CLOCK_BOOTTIME, which
- * nobody sets and which goes on while the machine sleeps. The earlier counts, so that a wall clock set back
- * extends nothing and one set forward ends what is over.
+ * Two clocks decide when a grant ends: the wall clock, in which documents speak, and
+ * CLOCK_BOOTTIME, which nobody sets and which goes on while the machine sleeps. The earlier counts,
+ * so that a wall clock set back extends nothing and one set forward ends what is over.
  */
 
 #include <stdbool.h>
@@ -19,7 +19,8 @@ struct moment {
 
 struct moment moment_now(void);
 
-/* Where CLOCK_BOOTTIME will be when the wall clock, running on from now, shows wall_seconds; now where it is past. */
+/* Where CLOCK_BOOTTIME will be when the wall clock, running on from now, shows wall_seconds; now
+ * where it is past. */
 uint64_t moment_deadline(const struct moment *now, int64_t wall_seconds);
 
 static inline int64_t moment_seconds(const struct moment *now)
@@ -27,9 +28,10 @@ static inline int64_t moment_seconds(const struct moment *now)
 	return (int64_t)(now->wall_usec / 1000000);
 }
 
-/* Calls back when the wall clock is set, or the machine wakes up (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET). */
-int clock_watch(sd_event *event, sd_event_io_handler_t callback, void *userdata,
-	sd_event_source **ret);
+/* Calls back when the wall clock is set, or the machine wakes up (timerfd_create(2),
+ * TFD_TIMER_CANCEL_ON_SET). */
+int clock_watch(
+	sd_event *event, sd_event_io_handler_t callback, void *userdata, sd_event_source **ret);
 
 /* Arms the watch again; to be called from the callback. Returns true where the clock was set. */
 bool clock_watch_read(int fd);

@@ -9,7 +9,8 @@
 #include "agent/common/times.h"
 #include "agent/daemon/gatekeeper.h"
 
-/* iptables-legacy is no part of nf_tables and sends no events. It takes this lock whenever it runs. */
+/* iptables-legacy is no part of nf_tables and sends no events. It takes this lock whenever it runs.
+ */
 #define LEGACY_LOCK_DIRECTORY "/run"
 #define LEGACY_LOCK "xtables.lock"
 
@@ -63,7 +64,8 @@ static void element_from_access(const struct agent *agent, const struct access *
 	uint64_t now_usec, struct element *ret)
 {
 	const struct grant *grant = registry_grant_by_tag(agent->registry, access->tag);
-	uint64_t left_usec = access->deadline_usec > now_usec ? access->deadline_usec - now_usec : 0;
+	uint64_t left_usec =
+		access->deadline_usec > now_usec ? access->deadline_usec - now_usec : 0;
 
 	memset(ret, 0, sizeof(*ret));
 	ret->sources.family = access->service.family;
@@ -141,8 +143,8 @@ static void collect_udp(const struct flow *flow, void *userdata)
 		(void)flow_list_add(&collection->flows, flow);
 }
 
-/* Where the gate was not there a moment ago: UDP sessions that have a socket of their own are older than it, and
- * go on like TCP's. */
+/* Where the gate was not there a moment ago: UDP sessions that have a socket of their own are older
+ * than it, and go on like TCP's. */
 static void keep_udp_sessions(struct agent *agent)
 {
 	struct udp_collection collection = { .agent = agent };
@@ -189,8 +191,8 @@ static int install(struct agent *agent)
 	if (status == 0)
 		status = wanted_grants(agent, &grants);
 	if (status == 0)
-		status = gate_install(agent->gate, &wanted.ruleset, &grants, &found,
-			&agent->gate_owned, &what);
+		status = gate_install(
+			agent->gate, &wanted.ruleset, &grants, &found, &agent->gate_owned, &what);
 	if (status < 0)
 		return report_failure(status, what);
 	if (found == GATE_WAS_ABSENT)
@@ -205,7 +207,8 @@ static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
-/* What could not be done now (others change nf_tables without end, no memory) is done as soon as it can be. */
+/* What could not be done now (others change nf_tables without end, no memory) is done as soon as it
+ * can be. */
 static void retry_later(struct agent *agent)
 {
 	agent->retry_usec = agent->retry_usec == 0 ? RETRY_USEC_MIN : 2 * agent->retry_usec;
@@ -254,8 +257,7 @@ int gatekeeper_apply(struct agent *agent, const struct access_delta *delta)
 		status = elements_from_delta(agent, delta->added, delta->n_added, now_usec, &added);
 	if (status < 0)
 		return status;
-	status = gate_change(
-		agent->gate, removed, delta->n_removed, added, delta->n_added, &what);
+	status = gate_change(agent->gate, removed, delta->n_removed, added, delta->n_added, &what);
 	/* An element may have run out a moment before, or someone may have changed the table. */
 	if (status < 0 && status != -ENOMEM)
 		status = gatekeeper_install(agent);
@@ -360,8 +362,8 @@ int gatekeeper_watch(struct agent *agent)
 
 	status = watch_open(gate_port(agent->gate), &agent->watch);
 	if (status == 0)
-		status = sd_event_add_io(agent->event, &agent->watch_source,
-			watch_fd(agent->watch), EPOLLIN, on_watch, agent);
+		status = sd_event_add_io(agent->event, &agent->watch_source, watch_fd(agent->watch),
+			EPOLLIN, on_watch, agent);
 	/* A gate that is not there comes before whatever else there is to do. */
 	if (status >= 0)
 		status = sd_event_source_set_priority(
@@ -376,7 +378,9 @@ int gatekeeper_watch(struct agent *agent)
 	status = sd_event_add_inotify(agent->event, &agent->legacy_source, LEGACY_LOCK_DIRECTORY,
 		IN_CLOSE_WRITE | IN_CLOSE_NOWRITE | IN_ONLYDIR, on_legacy_lock, agent);
 	if (status < 0)
-		agent_log(LOG_WARNING, "can't watch %s: %s; destination NAT by iptables-legacy is "
-			"noticed at the next reload only", LEGACY_LOCK_DIRECTORY, strerror(-status));
+		agent_log(LOG_WARNING,
+			"can't watch %s: %s; destination NAT by iptables-legacy is "
+			"noticed at the next reload only",
+			LEGACY_LOCK_DIRECTORY, strerror(-status));
 	return 0;
 }

@@ -46,12 +46,14 @@ const char *grant_state_name(enum grant_state state);
 const char *grant_origin_name(enum grant_origin origin);
 bool grant_is_live(const struct grant *grant); /* scheduled or active */
 
-/* Sets both times from the document. What ends earlier already stays: a deadline is never moved back. */
+/* Sets both times from the document. What ends earlier already stays: a deadline is never moved
+ * back. */
 void grant_set_times(struct grant *grant, const struct moment *now);
 
 /* Its covers: each prefix at each port, protocol and family. Owned by the caller. */
 int grant_covers(const struct grant *grant, struct access **ret, size_t *ret_n);
 
-/* True where the document asks for the source at the port: protocol is PROTOCOL_TCP or PROTOCOL_UDP. */
+/* True where the document asks for the source at the port: protocol is PROTOCOL_TCP or
+ * PROTOCOL_UDP. */
 bool grant_includes(const struct grant *grant, uint8_t family, const struct address *source,
 	uint16_t port, unsigned protocol);

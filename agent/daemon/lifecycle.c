@@ -13,7 +13,8 @@
 
 #define TIMER_ACCURACY_USEC (1 * USEC_PER_MSEC)
 
-/* "alice's grant g-1 of 22/TCP from 192.0.2.7": what audit records say of a grant; more prefixes and ports are counted. */
+/* "alice's grant g-1 of 22/TCP from 192.0.2.7": what audit records say of a grant; more prefixes
+ * and ports are counted. */
 static void describe(const struct grant *grant, char *text, size_t n)
 {
 	const struct document *document = grant->document;
@@ -37,7 +38,8 @@ static json_t *grant_ports_json(const struct grant *grant)
 
 		for (size_t k = 0; k < document->ports[i].n_prefixes; k++)
 			json_array_append_new(prefixes,
-				json_string(prefix_format(&document->ports[i].prefixes[k], prefix)));
+				json_string(
+					prefix_format(&document->ports[i].prefixes[k], prefix)));
 		json_array_append_new(ports,
 			json_pack("{s:i, s:s, s:o}", "number", document->ports[i].ports.first,
 				"protocol", protocol_format(document->ports[i].protocols),
@@ -93,14 +95,13 @@ static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata
 
 static int grant_set_timer(struct agent *agent, struct grant *grant)
 {
-	uint64_t usec =
-		grant->state == GRANT_SCHEDULED ? grant->starts_usec : grant->deadline_usec;
+	uint64_t usec = grant->state == GRANT_SCHEDULED ? grant->starts_usec : grant->deadline_usec;
 	int status;
 
 	if (grant->timer) {
 		status = sd_event_source_set_time(grant->timer, usec);
-		return status < 0 ? status :
-				    sd_event_source_set_enabled(grant->timer, SD_EVENT_ONESHOT);
+		return status < 0 ? status
+				  : sd_event_source_set_enabled(grant->timer, SD_EVENT_ONESHOT);
 	}
 	status = sd_event_add_time(agent->event, &grant->timer, CLOCK_BOOTTIME, usec,
 		TIMER_ACCURACY_USEC, on_grant_timer, agent);
@@ -131,7 +132,8 @@ void lifecycle_expire(struct agent *agent, struct grant *grant)
 {
 	const struct moment now = moment_now();
 
-	/* The kernel closes by itself, to within a tick. Where sessions are to be ended, none may begin in it. */
+	/* The kernel closes by itself, to within a tick. Where sessions are to be ended, none may
+	 * begin in it. */
 	if (grant_kills_on_expiry(agent, grant)) {
 		(void)change_covers(agent, grant, false);
 		(void)sessions_update(agent->sessions, grant);
@@ -141,8 +143,8 @@ void lifecycle_expire(struct agent *agent, struct grant *grant)
 	grant->timer = sd_event_source_disable_unref(grant->timer);
 	grant_audit(agent, grant, AUDIT_GRANT_EXPIRED, "has ended", NULL);
 	(void)sessions_kill(agent->sessions, grant->document->id, &agent->policies);
-	/* Where the wall clock was set back, the time noted does not tell that it has ended: after a reboot it would
-	 * come back. */
+	/* Where the wall clock was set back, the time noted does not tell that it has ended: after
+	 * a reboot it would come back. */
 	if (grant->document->expires > moment_seconds(&now) + 1)
 		(void)record_keep(agent,
 			record_revoked(grant->document->id, "ended by the clock that nobody sets",
@@ -318,7 +320,8 @@ int lifecycle_recompute(struct agent *agent)
 	return status < 0 ? status : gatekeeper_install(agent);
 }
 
-/* Local root's grants need managed ports only: an element for a port that is not managed opens nothing. */
+/* Local root's grants need managed ports only: an element for a port that is not managed opens
+ * nothing. */
 static int judge_again(const struct agent *agent, const struct trust_key *key,
 	const struct grant *grant, struct refusal *refusal)
 {
@@ -344,7 +347,8 @@ static bool grant_may_stay(
 	return judge_again(agent, key, grant, refusal) != REFUSED;
 }
 
-/* On disk before the kernel changes, as any revocation: what ended with its key must not come back with it. */
+/* On disk before the kernel changes, as any revocation: what ended with its key must not come back
+ * with it. */
 static void record_ends(struct agent *agent, const struct recomputation *grants)
 {
 	json_t *records = json_array();

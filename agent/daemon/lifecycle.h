@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-/* A grant's way through the agent: in force when its time comes, out of force when it ends, revoked in between. */
+/* A grant's way through the agent: in force when its time comes, out of force when it ends, revoked
+ * in between. */
 
 #include "agent/daemon/agent.h"
 
 /*
- * Puts a new grant in force (or on the timer, where its time is to come): registers it under the entry and opens
- * the kernel's gate. Takes the grant over in any case. Returns 0; -errno with nothing changed.
+ * Puts a new grant in force (or on the timer, where its time is to come): registers it under the
+ * entry and opens the kernel's gate. Takes the grant over in any case. Returns 0; -errno with
+ * nothing changed.
  */
 int lifecycle_admit(struct agent *agent, struct registry_entry *entry, struct grant *grant,
 	const struct moment *now);
 
 /*
- * The same for a grant that is read back at start, when the kernel is told of all at once afterwards: covers go into
- * the access map only.
+ * The same for a grant that is read back at start, when the kernel is told of all at once
+ * afterwards: covers go into the access map only.
  */
 int lifecycle_restore(struct agent *agent, struct registry_entry *entry, struct grant *grant,
 	const struct moment *now);
@@ -26,8 +28,8 @@ void lifecycle_announce(struct agent *agent, const struct grant *grant);
 void lifecycle_expire(struct agent *agent, struct grant *grant);
 
 /*
- * Ends a live grant before its time. reason is for the audit log. ret_killed (may be NULL) counts the sessions
- * ended. Returns 0 or -errno.
+ * Ends a live grant before its time. reason is for the audit log. ret_killed (may be NULL) counts
+ * the sessions ended. Returns 0 or -errno.
  */
 int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_sessions,
 	const char *reason, size_t *ret_killed);

@@ -23,7 +23,8 @@ enum {
 
 static void print_help(void)
 {
-	printf("jitgated: keeps this machine's management ports shut, and opens them for signed grants\n"
+	printf("jitgated: keeps this machine's management ports shut, and opens them for signed "
+	       "grants\n"
 	       "\n"
 	       "Usage: jitgated [-c FILE] [-n]\n"
 	       "\n"
@@ -32,7 +33,8 @@ static void print_help(void)
 	       "  -h, --help          this text\n"
 	       "      --version       the version\n"
 	       "\n"
-	       "SIGHUP reads configuration and trust file again. SIGTERM stops; what is left then,\n"
+	       "SIGHUP reads configuration and trust file again. SIGTERM stops; what is left "
+	       "then,\n"
 	       "on_stop says. Needs CAP_NET_ADMIN.\n"
 	       "\n"
 	       "Exit status: 0 stopped or checked; 1 failed; 2 usage.\n"
@@ -74,8 +76,9 @@ static int release_segments(struct dl_phdr_info *info, size_t n, void *userdata)
 }
 
 /*
- * Gives back what only the start needed: free heap, and what is mapped of programs and libraries and never written
- * (most of it symbol tables, which linking went through). What is needed again comes from the page cache.
+ * Gives back what only the start needed: free heap, and what is mapped of programs and libraries
+ * and never written (most of it symbol tables, which linking went through). What is needed again
+ * comes from the page cache.
  */
 static void release_memory(void)
 {

@@ -75,14 +75,14 @@ static bool prefix_is_allowed(
 	return false;
 }
 
-static int check_sources(const struct policy_rule *rule, const struct document_port *wanted,
-	struct refusal *refusal)
+static int check_sources(
+	const struct policy_rule *rule, const struct document_port *wanted, struct refusal *refusal)
 {
 	char prefix[PREFIX_STRING_MAX], source[96];
 
 	for (size_t i = 0; i < wanted->n_prefixes; i++)
-		if (!prefix_is_allowed(&wanted->prefixes[i], rule->rule->prefixes,
-			    rule->rule->n_prefixes))
+		if (!prefix_is_allowed(
+			    &wanted->prefixes[i], rule->rule->prefixes, rule->rule->n_prefixes))
 			return refuse(refusal, REFUSAL_SOURCE_NOT_ALLOWED,
 				"source %s at port %u is not within what %s allows",
 				prefix_format(&wanted->prefixes[i], prefix), wanted->ports.first,
@@ -91,8 +91,9 @@ static int check_sources(const struct policy_rule *rule, const struct document_p
 }
 
 /*
- * Two lengths count: what the document says, which no clock changes; and how far its end is from now, so that
- * a beginning in the future postpones nothing past the bound. A signer's clock may be a little ahead of ours.
+ * Two lengths count: what the document says, which no clock changes; and how far its end is from
+ * now, so that a beginning in the future postpones nothing past the bound. A signer's clock may be
+ * a little ahead of ours.
  */
 static int check_duration(int64_t max_duration, const char *source, const struct document *grant,
 	int64_t now, struct refusal *refusal)
@@ -158,8 +159,7 @@ int policies_check_ports(
 		if (wanted->protocols & ~managed)
 			return refuse(refusal, REFUSAL_PORT_NOT_MANAGED,
 				"port %u/%s is not managed on this machine: no policy names it",
-				wanted->ports.first,
-				protocol_format(wanted->protocols & ~managed));
+				wanted->ports.first, protocol_format(wanted->protocols & ~managed));
 	}
 	return 0;
 }
@@ -216,8 +216,7 @@ void port_ranges_merge(struct port_range_list *list)
 	list->n = n;
 }
 
-int policies_ports(
-	const struct policies *policies, unsigned protocol, struct port_range_list *ret)
+int policies_ports(const struct policies *policies, unsigned protocol, struct port_range_list *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->n_allocated = policies->n_rules + 1;
@@ -274,8 +273,8 @@ static size_t sources_at(const struct policies *policies, uint8_t family, uint16
 }
 
 /*
- * Sections may overlap in ports and in prefixes; elements may not. So the ports are cut where any section begins or
- * ends, and for each piece the sources are merged.
+ * Sections may overlap in ports and in prefixes; elements may not. So the ports are cut where any
+ * section begins or ends, and for each piece the sources are merged.
  */
 static int always_allow_of_protocol(const struct policies *policies, unsigned protocol,
 	uint32_t *bounds, struct address_range *ranges, struct element_list *list)
@@ -302,8 +301,8 @@ static int always_allow_of_protocol(const struct policies *policies, unsigned pr
 			for (size_t k = 0; k < n; k++)
 				list->elements[list->n++] = (struct element){
 					.sources = ranges[k],
-					.l4proto = protocol == PROTOCOL_TCP ? IPPROTO_TCP :
-									      IPPROTO_UDP,
+					.l4proto = protocol == PROTOCOL_TCP ? IPPROTO_TCP
+									    : IPPROTO_UDP,
 					.ports = { bounds[i], bounds[i + 1] - 1 },
 				};
 		}

@@ -2,9 +2,9 @@
 #pragma once
 
 /*
- * Policies: which ports are managed, and what a grant may ask for. The owner's are in agent.conf, the control
- * plane's in a signed policy. A grant must satisfy every rule that names its port, so another rule can
- * only tighten. Pure functions: no kernel, no clock.
+ * Policies: which ports are managed, and what a grant may ask for. The owner's are in agent.conf,
+ * the control plane's in a signed policy. A grant must satisfy every rule that names its port, so
+ * another rule can only tighten. Pure functions: no kernel, no clock.
  */
 
 #include "agent/common/config.h"
@@ -31,9 +31,9 @@ int policies_init(struct policies *policies, const struct config *config,
 void policies_done(struct policies *policies);
 
 /*
- * May the grant pass? Checks the key's narrowing (key may be NULL: local root), ports, sources and durations.
- * now is in seconds; 0 leaves out what depends on it, to judge again a grant that was admitted
- * before. Returns 0, or REFUSED with the refusal filled in.
+ * May the grant pass? Checks the key's narrowing (key may be NULL: local root), ports, sources and
+ * durations. now is in seconds; 0 leaves out what depends on it, to judge again a grant that was
+ * admitted before. Returns 0, or REFUSED with the refusal filled in.
  */
 int policies_check(const struct policies *policies, const struct trust_key *key,
 	const struct document *grant, int64_t now, struct refusal *refusal);
@@ -50,13 +50,13 @@ int policies_check_ports(
 bool policies_manage(const struct policies *policies, uint16_t port, unsigned protocol);
 
 /* The managed ports of a protocol, sorted and disjoint. Returns 0 or -ENOMEM. */
-int policies_ports(
-	const struct policies *policies, unsigned protocol, struct port_range_list *ret);
+int policies_ports(const struct policies *policies, unsigned protocol, struct port_range_list *ret);
 
 /* Sorts ranges and merges those that overlap or adjoin. */
 void port_ranges_merge(struct port_range_list *list);
 
-/* always_allow as the kernel wants it: disjoint elements, without timeouts. Returns 0 or -ENOMEM. */
+/* always_allow as the kernel wants it: disjoint elements, without timeouts. Returns 0 or -ENOMEM.
+ */
 int policies_always_allow(const struct policies *policies, struct element_list *ret);
 
 /* The section whose always_allow has the source at the port, or NULL. */

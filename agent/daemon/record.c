@@ -12,12 +12,12 @@
 
 static json_t *record_document(const char *text, uint64_t at_usec, const struct document *document)
 {
-	return json_pack("{s:s, s:s, s:I}", "document", text, "id", document->id, "at",
-		(json_int_t)at_usec);
+	return json_pack(
+		"{s:s, s:s, s:I}", "document", text, "id", document->id, "at", (json_int_t)at_usec);
 }
 
-json_t *record_grant(const struct agent *agent, const char *text, uint64_t at_usec,
-	const struct grant *grant)
+json_t *record_grant(
+	const struct agent *agent, const char *text, uint64_t at_usec, const struct grant *grant)
 {
 	json_t *record = record_document(text, at_usec, grant->document);
 
@@ -63,8 +63,8 @@ json_t *record_local(
 
 json_t *record_revoked(const char *id, const char *reason, uint64_t at_usec)
 {
-	return json_pack("{s:s, s:s, s:I}", "revoked", id, "reason", reason, "at",
-		(json_int_t)at_usec);
+	return json_pack(
+		"{s:s, s:s, s:I}", "revoked", id, "reason", reason, "at", (json_int_t)at_usec);
 }
 
 json_t *record_clock(uint64_t usec)
@@ -139,8 +139,7 @@ static int append_all(struct ledger *ledger, const json_t *records)
 	int status = 0;
 	size_t i;
 
-	json_array_foreach(records, i, record)
-	{
+	json_array_foreach (records, i, record) {
 		if (status == 0)
 			status = ledger_append(ledger, record);
 	}

@@ -4,19 +4,20 @@
 /*
  * What the ledgers hold, a JSON object a line:
  *
- *   {"document": "<jws>", "id": id, "at": µs, …}                    admitted; verified again when read
- *        a grant:       "boot": id, "deadline": µs
- *        a revocation:  "revokes": [id, …]
- *        a policy:      "policy": {claims}
- *   {"local": {claims}, "at": µs, "boot": id, "deadline": µs}       a grant of local root (runtime ledger only)
+ *   {"document": "<jws>", "id": id, "at": µs, …}                    admitted; verified again when
+ * read a grant:       "boot": id, "deadline": µs a revocation:  "revokes": [id, …] a policy:
+ * "policy": {claims}
+ *   {"local": {claims}, "at": µs, "boot": id, "deadline": µs}       a grant of local root (runtime
+ * ledger only)
  *   {"revoked": id, "reason": text, "at": µs}                       by local root
  *   {"clock": µs}                                                   the wall clock has been there
- *   {"session": {…}, "grant": id, "subject": text, "at": µs}        was let in (runtime ledger only)
+ *   {"session": {…}, "grant": id, "subject": text, "at": µs}        was let in (runtime ledger
+ * only)
  *   {"ended": {…}}                                                  that session is over (as above)
  *
- * "at" is wall-clock time, "deadline" CLOCK_BOOTTIME of that boot. Neither can make a grant last longer than its
- * document says. What only closes is believed without its signature, so that it outlives the key that signed it:
- * what a revocation revokes, and a policy's claims.
+ * "at" is wall-clock time, "deadline" CLOCK_BOOTTIME of that boot. Neither can make a grant last
+ * longer than its document says. What only closes is believed without its signature, so that it
+ * outlives the key that signed it: what a revocation revokes, and a policy's claims.
  */
 
 #include <jansson.h>
@@ -24,8 +25,8 @@
 #include "address.h"
 #include "agent/daemon/agent.h"
 
-json_t *record_grant(const struct agent *agent, const char *text, uint64_t at_usec,
-	const struct grant *grant);
+json_t *record_grant(
+	const struct agent *agent, const char *text, uint64_t at_usec, const struct grant *grant);
 json_t *record_revocation(const char *text, uint64_t at_usec, const struct document *revocation);
 json_t *record_policy(const char *text, uint64_t at_usec, const struct document *policy);
 json_t *record_local(
@@ -44,8 +45,9 @@ bool record_read_flow(const json_t *record, const char *key, struct flow *ret);
 bool record_read_deadline(const struct agent *agent, const json_t *record, uint64_t *ret_usec);
 
 /*
- * Appends a record and brings it to the disk. Where the state directory can't be written it goes to the runtime
- * ledger instead, so that it survives the daemon at least. Consumes the record. Returns true where it is durable.
+ * Appends a record and brings it to the disk. Where the state directory can't be written it goes to
+ * the runtime ledger instead, so that it survives the daemon at least. Consumes the record. Returns
+ * true where it is durable.
  */
 bool record_keep(struct agent *agent, json_t *record);
 
@@ -55,5 +57,6 @@ bool record_keep_all(struct agent *agent, json_t *records);
 /* Appends to the runtime ledger; what it loses is gone at reboot anyway. Consumes the record. */
 void record_keep_runtime(struct agent *agent, json_t *record);
 
-/* Notes that the wall clock has been here, on disk, so that no grant that has ended can come back. */
+/* Notes that the wall clock has been here, on disk, so that no grant that has ended can come back.
+ */
 void record_time(struct agent *agent, uint64_t now_usec);

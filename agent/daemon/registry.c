@@ -14,7 +14,7 @@ struct registry {
 	struct slot {
 		struct grant *grant;
 		uint32_t next_free;
-	} *slots;
+	} * slots;
 	uint32_t n_slots;
 	uint32_t n_slots_allocated;
 	uint32_t first_free;
@@ -26,7 +26,8 @@ struct registry {
 	size_t first_ended;
 };
 
-/* What was open is shown of grants that have ended, unless it is as much as this: memory is for those that live. */
+/* What was open is shown of grants that have ended, unless it is as much as this: memory is for
+ * those that live. */
 #define ENDED_PREFIXES_MAX 64
 
 #define NO_SLOT UINT32_MAX
@@ -101,8 +102,7 @@ int registry_get(struct registry *registry, const char *id, struct registry_entr
 	return 0;
 }
 
-int registry_add_grant(
-	struct registry *registry, struct registry_entry *entry, struct grant *grant)
+int registry_add_grant(struct registry *registry, struct registry_entry *entry, struct grant *grant)
 {
 	if (registry->first_free == NO_SLOT) {
 		if (registry->n_slots == registry->n_slots_allocated) {

@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * What this agent knows by id (jti): the documents it has admitted, the grants among them, and the ids that were
- * revoked, also where their grant has not come yet.
+ * What this agent knows by id (jti): the documents it has admitted, the grants among them, and the
+ * ids that were revoked, also where their grant has not come yet.
  */
 
 #include <stdbool.h>
@@ -41,7 +41,8 @@ struct registry_entry *registry_find(const struct registry *registry, const char
 /* The entry of that id, made where there is none. Returns 0 or -ENOMEM. */
 int registry_get(struct registry *registry, const char *id, struct registry_entry **ret);
 
-/* Gives the entry its grant, and the grant a tag. Takes the grant over on success. Returns 0 or -ENOMEM. */
+/* Gives the entry its grant, and the grant a tag. Takes the grant over on success. Returns 0 or
+ * -ENOMEM. */
 int registry_add_grant(
 	struct registry *registry, struct registry_entry *entry, struct grant *grant);
 
@@ -52,8 +53,9 @@ void registry_drop(struct registry *registry, struct registry_entry *entry);
 struct grant *registry_grant_by_tag(const struct registry *registry, uint32_t tag);
 
 /*
- * To be called when a grant has ended: its tag may be used again. Of the grants that ended, those past REGISTRY_ENDED_MAX
- * are forgotten, oldest first, once their time by the wall clock is over: a revoked one must stay known until then.
+ * To be called when a grant has ended: its tag may be used again. Of the grants that ended, those
+ * past REGISTRY_ENDED_MAX are forgotten, oldest first, once their time by the wall clock is over: a
+ * revoked one must stay known until then.
  */
 void registry_grant_ended(struct registry *registry, struct grant *grant, int64_t now_seconds);
 

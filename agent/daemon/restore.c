@@ -57,8 +57,8 @@ static int restoration_add(struct restoration *restoration, struct registry_entr
 		.durable = restoration->durable,
 		.deadline_usec = UINT64_MAX,
 	};
-	pending->same_boot = record_read_deadline(
-		restoration->agent, record, &pending->deadline_usec);
+	pending->same_boot =
+		record_read_deadline(restoration->agent, record, &pending->deadline_usec);
 	return 0;
 }
 
@@ -94,8 +94,7 @@ static int take_policy(struct agent *agent, struct document **document)
 }
 
 /* Verified as if it came now: whoever edits the file can't open a port with it. */
-static int take_document(
-	struct restoration *restoration, const char *text, const json_t *record)
+static int take_document(struct restoration *restoration, const char *text, const json_t *record)
 {
 	struct agent *agent = restoration->agent;
 	_cleanup_(document_freep) struct document *document = NULL;
@@ -103,11 +102,11 @@ static int take_document(
 	struct refusal refusal;
 	int status;
 
-	status = document_read(text, strlen(text), agent->trust, agent->config->vm_id, &document,
-		&refusal);
+	status = document_read(
+		text, strlen(text), agent->trust, agent->config->vm_id, &document, &refusal);
 	if (status == REFUSED && json_is_object(json_object_get(record, "policy")))
-		status = document_from_claims(DOCUMENT_POLICY, json_object_get(record, "policy"),
-			&document, &refusal);
+		status = document_from_claims(
+			DOCUMENT_POLICY, json_object_get(record, "policy"), &document, &refusal);
 	if (status == REFUSED) {
 		restoration->n_unverified++;
 		return 0;
@@ -174,8 +173,7 @@ static int on_record(json_t *record, void *userdata)
 	if ((uint64_t)clock > agent->latest_usec && clock > 0)
 		agent->latest_usec = clock;
 	status = take_revoked(agent, json_string_value(json_object_get(record, "revoked")));
-	json_array_foreach(json_object_get(record, "revokes"), i, id)
-	{
+	json_array_foreach (json_object_get(record, "revokes"), i, id) {
 		if (status == 0)
 			status = take_revoked(agent, json_string_value(id));
 	}
@@ -219,8 +217,8 @@ static int restore_grant(struct agent *agent, struct pending *pending, const str
 	int status;
 
 	if (!pending_may_return(agent, pending, now)) {
-		/* Behind the clock it is not known either, so that it is read again later. A revocation is of use
-		 * until its grant's time is over. */
+		/* Behind the clock it is not known either, so that it is read again later. A
+		 * revocation is of use until its grant's time is over. */
 		if (!pending->entry->revoked || pending_is_over(agent, pending))
 			registry_drop(agent->registry, pending->entry);
 		return 0;
@@ -263,8 +261,7 @@ static bool revokes_any(const struct agent *agent, const json_t *record)
 	const json_t *id;
 	size_t i;
 
-	json_array_foreach(json_object_get(record, "revokes"), i, id)
-	{
+	json_array_foreach (json_object_get(record, "revokes"), i, id) {
 		if (is_revoked(agent, json_string_value(id)))
 			return true;
 	}
@@ -277,8 +274,7 @@ static void forget_revocations(struct agent *agent, const json_t *records)
 	const json_t *record;
 	size_t i;
 
-	json_array_foreach(records, i, record)
-	{
+	json_array_foreach (records, i, record) {
 		const char *id = json_string_value(json_object_get(record, "id"));
 		struct registry_entry *entry = id ? registry_find(agent->registry, id) : NULL;
 
@@ -296,7 +292,8 @@ static void report_damage(struct agent *agent, const char *directory,
 	if (damage->torn_bytes == 0 && damage->bad_lines == 0 && n_unverified == 0)
 		return;
 	snprintf(message, sizeof(message),
-		"The ledger in %s was damaged: %zu bytes at its end and %zu records could not be read, "
+		"The ledger in %s was damaged: %zu bytes at its end and %zu records could not be "
+		"read, "
 		"%zu documents do not verify; the rest is in force",
 		directory, damage->torn_bytes, damage->bad_lines, n_unverified);
 	audit_write(agent->audit,
@@ -310,7 +307,8 @@ static void report_damage(struct agent *agent, const char *directory,
 		});
 }
 
-static int read_ledger(struct restoration *restoration, struct ledger *ledger, const char *directory)
+static int read_ledger(
+	struct restoration *restoration, struct ledger *ledger, const char *directory)
 {
 	struct ledger_damage damage = {};
 	int status;
@@ -377,8 +375,8 @@ int restore_all(struct agent *agent)
 	status = read_ledger(&restoration, agent->ledger, agent->config->state_directory);
 	restoration.durable = false;
 	if (status == 0)
-		status = read_ledger(
-			&restoration, agent->runtime, agent->config->runtime_directory);
+		status =
+			read_ledger(&restoration, agent->runtime, agent->config->runtime_directory);
 	/* Also after a failure: what is pending is freed. */
 	if (status == 0)
 		status = restore_pending(&restoration);
@@ -444,7 +442,8 @@ struct compaction {
 	bool durable;
 };
 
-/* A grant as long as it is known, a revocation as long as one of the ids it names is, the policy in force. */
+/* A grant as long as it is known, a revocation as long as one of the ids it names is, the policy in
+ * force. */
 static bool record_is_needed(const struct agent *agent, const json_t *record)
 {
 	const json_t *revokes = json_object_get(record, "revokes");
@@ -491,9 +490,8 @@ static void compact_ledger(struct agent *agent, struct ledger *ledger, bool dura
 
 	status = ledger_read(ledger, keep_needed, &compaction, &damage);
 	if (status == 0)
-		status = durable ? json_array_append_new(
-					   records, record_clock(agent->latest_usec)) :
-				   sessions_foreach(agent->sessions, keep_session, &compaction);
+		status = durable ? json_array_append_new(records, record_clock(agent->latest_usec))
+				 : sessions_foreach(agent->sessions, keep_session, &compaction);
 	if (status == 0)
 		status = ledger_rewrite(ledger, records);
 	if (status < 0)
@@ -514,7 +512,8 @@ static int on_compact(sd_event_source *source, void *userdata)
 
 	(void)source;
 	agent->compact_source = sd_event_source_disable_unref(agent->compact_source);
-	/* What the clock, or a trust file that can't be read, keeps from coming back must still be there when it may. */
+	/* What the clock, or a trust file that can't be read, keeps from coming back must still be
+	 * there when it may. */
 	if (agent_clock_is_behind(agent, &now) || agent->trust_failed)
 		return 0;
 	if (has_grown(agent, agent->ledger))
@@ -524,7 +523,8 @@ static int on_compact(sd_event_source *source, void *userdata)
 	return 0;
 }
 
-/* Not at once: who ends several grants must have ended them all before their records are looked at. */
+/* Not at once: who ends several grants must have ended them all before their records are looked at.
+ */
 void restore_compact(struct agent *agent)
 {
 	if (agent->compact_source ||

@@ -5,21 +5,23 @@
 
 #include "agent/daemon/agent.h"
 
-/* Opens both ledgers. One that can't be opened is told to standard error and done without. Returns 0;
- * -EWOULDBLOCK where another daemon has them; -ENOMEM. */
+/* Opens both ledgers. One that can't be opened is told to standard error and done without. Returns
+ * 0; -EWOULDBLOCK where another daemon has them; -ENOMEM. */
 int restore_open(struct agent *agent);
 
 /*
- * Takes in what the ledgers hold: policy, revocations, grants that are not over, sessions. The kernel is told
- * afterwards, by gatekeeper_install(). May be called again: what is known already is passed over.
- * Returns 0 or -ENOMEM.
+ * Takes in what the ledgers hold: policy, revocations, grants that are not over, sessions. The
+ * kernel is told afterwards, by gatekeeper_install(). May be called again: what is known already is
+ * passed over. Returns 0 or -ENOMEM.
  */
 int restore_all(struct agent *agent);
 
-/* Gives grants the connections that the kernel has counted for them under a daemon before this one. */
+/* Gives grants the connections that the kernel has counted for them under a daemon before this one.
+ */
 int restore_count_connections(struct agent *agent);
 
-/* Once the gate is installed: sessions that began while no daemon listened, and grants that ended then. */
+/* Once the gate is installed: sessions that began while no daemon listened, and grants that ended
+ * then. */
 int restore_finish(struct agent *agent);
 
 /* Sees to it that ledgers are written anew, soon, where most of what they hold is over. */

@@ -29,7 +29,8 @@ static bool caller_may_change(const struct varlink_call *call)
 	return varlink_call_uid(call) == 0 || varlink_call_uid(call) == geteuid();
 }
 
-/* Looked up when someone first asks who is not root: what NSS loads would be most of an idle daemon's memory. */
+/* Looked up when someone first asks who is not root: what NSS loads would be most of an idle
+ * daemon's memory. */
 static bool caller_may_read(struct agent *agent, const struct varlink_call *call)
 {
 	const struct group *group;
@@ -62,7 +63,8 @@ static int failed(struct varlink_call *call, int status, const char *what)
 
 	snprintf(message, sizeof(message), "%s: %s", what, strerror(-status));
 	agent_log(LOG_ERR, "%s", message);
-	return varlink_call_error(call, INTERFACE ".Failed", json_pack("{s:s}", "message", message));
+	return varlink_call_error(
+		call, INTERFACE ".Failed", json_pack("{s:s}", "message", message));
 }
 
 static int call_submit(struct varlink_call *call, json_t *parameters, void *userdata)
@@ -155,9 +157,9 @@ static int list_grant(struct registry_entry *entry, void *userdata)
 
 	if (!entry->grant || (!listing->all && !grant_is_live(entry->grant)))
 		return 0;
-	return json_array_append_new(listing->list, shape_grant(entry->grant, &listing->now)) < 0 ?
-		-ENOMEM :
-		0;
+	return json_array_append_new(listing->list, shape_grant(entry->grant, &listing->now)) < 0
+		? -ENOMEM
+		: 0;
 }
 
 static int call_list_grants(struct varlink_call *call, json_t *parameters, void *userdata)
@@ -166,10 +168,11 @@ static int call_list_grants(struct varlink_call *call, json_t *parameters, void 
 	const json_t *all = json_object_get(parameters, "all");
 	struct listing listing = { json_array(), json_is_true(all), moment_now() };
 
-	if (!caller_may_read(userdata, call) || (all && !json_is_boolean(all) && !json_is_null(all))) {
+	if (!caller_may_read(userdata, call) ||
+		(all && !json_is_boolean(all) && !json_is_null(all))) {
 		json_decref(listing.list);
-		return caller_may_read(userdata, call) ? varlink_call_invalid_parameter(call, "all") :
-					       not_permitted(call);
+		return caller_may_read(userdata, call) ? varlink_call_invalid_parameter(call, "all")
+						       : not_permitted(call);
 	}
 	(void)registry_foreach(agent->registry, list_grant, &listing);
 	return varlink_call_reply(call, json_pack("{s:o}", "grants", listing.list));
@@ -212,8 +215,8 @@ static int call_list_denied(struct varlink_call *call, json_t *parameters, void 
 	return varlink_call_reply(call, json_pack("{s:o}", "denied", list));
 }
 
-static json_t *explanation(const char *verdict, const char *reason, const struct grant *grant,
-	bool would_refuse)
+static json_t *explanation(
+	const char *verdict, const char *reason, const struct grant *grant, bool would_refuse)
 {
 	json_t *reply = json_pack("{s:s, s:s, s:b}", "verdict", verdict, "reason", reason,
 		"wouldRefuse", would_refuse);
@@ -225,8 +228,8 @@ static json_t *explanation(const char *verdict, const char *reason, const struct
 	return reply;
 }
 
-static json_t *explain(const struct agent *agent, const struct prefix *source, uint16_t port,
-	unsigned protocol)
+static json_t *explain(
+	const struct agent *agent, const struct prefix *source, uint16_t port, unsigned protocol)
 {
 	const struct service service = { source->family,
 		protocol == PROTOCOL_TCP ? IPPROTO_TCP : IPPROTO_UDP, port };
@@ -275,8 +278,7 @@ static int call_explain(struct varlink_call *call, json_t *parameters, void *use
 		return not_permitted(call);
 	if (!source || prefix_parse(source, &prefix) < 0 ||
 		(prefix.family == AF_INET && prefix.length != 32) ||
-		(prefix.family == AF_INET6 && prefix.length != 128) ||
-		prefix.family == AF_UNSPEC)
+		(prefix.family == AF_INET6 && prefix.length != 128) || prefix.family == AF_UNSPEC)
 		return varlink_call_invalid_parameter(call, "source");
 	if (port < 1 || port > UINT16_MAX)
 		return varlink_call_invalid_parameter(call, "port");
@@ -316,11 +318,11 @@ static int call_revoke(struct varlink_call *call, json_t *parameters, void *user
 			call, INTERFACE ".NoSuchGrant", json_pack("{s:s}", "id", id));
 	if (status < 0)
 		return failed(call, status, "the revocation could not be carried out");
-	return varlink_call_reply(
-		call, json_pack("{s:I}", "sessionsEnded", (json_int_t)n_killed));
+	return varlink_call_reply(call, json_pack("{s:I}", "sessionsEnded", (json_int_t)n_killed));
 }
 
-/* The person behind root: who logged in, where the system keeps it (pam_loginuid); root otherwise. */
+/* The person behind root: who logged in, where the system keeps it (pam_loginuid); root otherwise.
+ */
 static void caller_name(const struct varlink_call *call, char *name, size_t n)
 {
 	char path[64], buffer[4096];
@@ -358,8 +360,7 @@ static int call_grant(struct varlink_call *call, json_t *parameters, void *userd
 	if (!reason_is_valid(reason))
 		return varlink_call_invalid_parameter(call, "reason");
 	caller_name(call, subject, sizeof(subject));
-	status = submit_local_grant(
-		agent, ports, seconds, subject, reason, &submission, &refusal);
+	status = submit_local_grant(agent, ports, seconds, subject, reason, &submission, &refusal);
 	if (status == REFUSED)
 		return refused(call, &refusal);
 	if (status < 0)
@@ -422,8 +423,8 @@ void service_publish(struct agent *agent, json_t *record)
 {
 	for (size_t i = 0; i < agent->n_subscribers; i++)
 		if (varlink_call_is_open(agent->subscribers[i]))
-			(void)varlink_call_notify(agent->subscribers[i],
-				json_pack("{s:O}", "event", record));
+			(void)varlink_call_notify(
+				agent->subscribers[i], json_pack("{s:O}", "event", record));
 }
 
 static const struct varlink_method methods[] = {

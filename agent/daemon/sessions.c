@@ -17,11 +17,12 @@
 static const uint64_t checks_usec[] = { 100000, 1 * USEC_PER_SEC, 5 * USEC_PER_SEC,
 	30 * USEC_PER_SEC, 90 * USEC_PER_SEC };
 
-/* No one tells when a UDP flow has run out, or when a connection that only passes through has ended: while there are
- * such sessions, they are looked for this often. */
+/* No one tells when a UDP flow has run out, or when a connection that only passes through has
+ * ended: while there are such sessions, they are looked for this often. */
 #define SWEEP_USEC (60 * USEC_PER_SEC)
 
-/* The rules tell of so many new sessions a second (nft/ruleset.c); where about as many are told, there were more. */
+/* The rules tell of so many new sessions a second (nft/ruleset.c); where about as many are told,
+ * there were more. */
 #define TOLD_PER_SECOND_MAX 100
 #define CATCH_UP_USEC (2 * USEC_PER_SEC)
 #define TIMER_ACCURACY_USEC (50 * USEC_PER_MSEC)
@@ -39,10 +40,12 @@ struct sessions {
 
 static int compare_flows(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct flow)); /* a session begins with its flow, without padding */
+	return memcmp(
+		a, b, sizeof(struct flow)); /* a session begins with its flow, without padding */
 }
 
-_Static_assert(sizeof(struct flow) == 2 + 2 * ADDRESS_BYTES_MAX + 4, "flows compare by their bytes");
+_Static_assert(
+	sizeof(struct flow) == 2 + 2 * ADDRESS_BYTES_MAX + 4, "flows compare by their bytes");
 
 static void session_free(void *item)
 {
@@ -181,8 +184,8 @@ static int session_set_timer(struct session *session, uint64_t usec)
 
 	if (session->timer) {
 		status = sd_event_source_set_time_relative(session->timer, usec);
-		return status < 0 ? status :
-				    sd_event_source_set_enabled(session->timer, SD_EVENT_ONESHOT);
+		return status < 0 ? status
+				  : sd_event_source_set_enabled(session->timer, SD_EVENT_ONESHOT);
 	}
 	return sd_event_add_time_relative(agent->event, &session->timer, CLOCK_BOOTTIME, usec,
 		TIMER_ACCURACY_USEC, on_session_timer, session);
@@ -245,7 +248,8 @@ static bool flows_include(const struct flow_list *list, const struct flow *flow)
 		bsearch(flow, list->flows, list->n, sizeof(*list->flows), compare_flows) != NULL;
 }
 
-/* Ends the UDP sessions whose flow has run out: one reading for all of them. Returns how many go on. */
+/* Ends the UDP sessions whose flow has run out: one reading for all of them. Returns how many go
+ * on. */
 static size_t sessions_sweep(struct sessions *sessions)
 {
 	_cleanup_(flow_list_done) struct flow_list list = {};
@@ -326,7 +330,8 @@ static struct grant *flow_grant(
 	unsigned protocol = flow->l4proto == IPPROTO_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
 
 	if (just_closed &&
-		grant_includes(just_closed, flow->family, &flow->remote, flow->local_port, protocol) &&
+		grant_includes(
+			just_closed, flow->family, &flow->remote, flow->local_port, protocol) &&
 		(!access || access->deadline_usec < just_closed->deadline_usec))
 		return just_closed;
 	return access ? registry_grant_by_tag(sessions->agent->registry, access->tag) : NULL;
@@ -529,8 +534,8 @@ int sessions_watch(struct sessions *sessions)
 	if (status < 0)
 		return status;
 	if (agent->nflog)
-		status = sd_event_add_io(agent->event, &agent->nflog_source,
-			nflog_fd(agent->nflog), EPOLLIN, on_nflog, sessions);
+		status = sd_event_add_io(agent->event, &agent->nflog_source, nflog_fd(agent->nflog),
+			EPOLLIN, on_nflog, sessions);
 	/* A beginning is read before an end that came at the same moment. */
 	if (status >= 0 && agent->nflog_source)
 		status = sd_event_source_set_priority(
@@ -569,8 +574,9 @@ size_t sessions_kill(
 
 		if (!session->grant || strcmp(session->grant, grant) != 0)
 			continue;
-		if (only_on_expiry && !policies_kill_on_expiry(only_on_expiry,
-					      session->flow.local_port, protocol))
+		if (only_on_expiry &&
+			!policies_kill_on_expiry(
+				only_on_expiry, session->flow.local_port, protocol))
 			continue;
 		session_kill(sessions, session);
 		n++;

@@ -2,16 +2,18 @@
 #pragma once
 
 /*
- * Sessions: the connections that grants let in, each with its grant, so that the audit log can name the person and a
- * revocation can end just these. The kernel tells of a connection's first packet (nflog) and of its socket's
- * end (sockets); its sets remember those that nobody was there to hear of.
+ * Sessions: the connections that grants let in, each with its grant, so that the audit log can name
+ * the person and a revocation can end just these. The kernel tells of a connection's first packet
+ * (nflog) and of its socket's end (sockets); its sets remember those that nobody was there to hear
+ * of.
  */
 
 #include "agent/daemon/agent.h"
 
 struct session {
 	struct flow flow; /* as the sender made it */
-	struct flow translated; /* the socket's, where destination NAT brought it to another port or address */
+	struct flow translated; /* the socket's, where destination NAT brought it to another port or
+				   address */
 	char *grant; /* NULL: no longer known */
 	char *subject;
 	uint64_t since_usec; /* wall clock */
@@ -29,9 +31,9 @@ struct sessions *sessions_free(struct sessions *sessions);
 int sessions_restore(struct sessions *sessions, const json_t *record);
 
 /*
- * Reads the kernel's sets and takes up what is not known yet. just_closed (may be NULL) is a grant that has been taken
- * out of the access map, and of the kernel, a moment ago: what no other grant lasted longer for was let in by it.
- * Returns 0 or -errno.
+ * Reads the kernel's sets and takes up what is not known yet. just_closed (may be NULL) is a grant
+ * that has been taken out of the access map, and of the kernel, a moment ago: what no other grant
+ * lasted longer for was let in by it. Returns 0 or -errno.
  */
 int sessions_update(struct sessions *sessions, struct grant *just_closed);
 
@@ -41,7 +43,8 @@ size_t sessions_count(const struct sessions *sessions);
 /* Starts to listen. */
 int sessions_watch(struct sessions *sessions);
 
-/* Ends the sessions of a grant; with policies, only those at ports that say on_expiry = kill. Returns how many. */
+/* Ends the sessions of a grant; with policies, only those at ports that say on_expiry = kill.
+ * Returns how many. */
 size_t sessions_kill(
 	struct sessions *sessions, const char *grant, const struct policies *only_on_expiry);
 

@@ -74,9 +74,9 @@ json_t *shape_managed_ports(const struct policies *policies)
 				shape_prefixes(rule->prefixes, rule->n_prefixes),
 				"maxRequestAccessDuration",
 				duration_format(rule->max_duration, duration), "alwaysAllow",
-				section ? shape_prefixes(section->always_allow,
-						  section->n_always_allow) :
-					  json_array(),
+				section ? shape_prefixes(
+						  section->always_allow, section->n_always_allow)
+					: json_array(),
 				"onExpiry",
 				section && section->on_expiry == SESSIONS_KILL ? "kill" : "keep"));
 	}
@@ -89,8 +89,9 @@ json_t *shape_session(const struct session *session)
 	const struct flow *flow = &session->flow;
 
 	return json_pack("{s:s*, s:s*, s:s, s:s, s:i, s:s, s:i, s:o}", "grant", session->grant,
-		"subject", session->subject, "protocol", flow->l4proto == IPPROTO_TCP ? "TCP" : "UDP",
-		"source", address_format(flow->family, &flow->remote, source), "sourcePort",
+		"subject", session->subject, "protocol",
+		flow->l4proto == IPPROTO_TCP ? "TCP" : "UDP", "source",
+		address_format(flow->family, &flow->remote, source), "sourcePort",
 		flow->remote_port, "destination",
 		address_format(flow->family, &flow->local, destination), "port", flow->local_port,
 		"since", shape_time((int64_t)(session->since_usec / USEC_PER_SEC)));

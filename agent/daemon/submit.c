@@ -16,8 +16,7 @@
 #define REFUSALS_BURST 100
 #define REFUSAL_INTERVAL_USEC (USEC_PER_SEC / 5)
 
-int document_digest(
-	const char *text, size_t n_bytes, uint8_t ret[static DOCUMENT_DIGEST_BYTES])
+int document_digest(const char *text, size_t n_bytes, uint8_t ret[static DOCUMENT_DIGEST_BYTES])
 {
 	const char *signature = memrchr(text, '.', n_bytes);
 
@@ -27,15 +26,16 @@ int document_digest(
 }
 
 /*
- * Anyone on this machine may submit, and so could fill the log with refusals: past a burst they are recorded at a
- * steady rate, with how many were left out.
+ * Anyone on this machine may submit, and so could fill the log with refusals: past a burst they are
+ * recorded at a steady rate, with how many were left out.
  */
 static bool refusal_is_to_be_told(struct agent *agent, uint64_t now_usec)
 {
 	uint64_t n_new = (now_usec - agent->refusals_usec) / REFUSAL_INTERVAL_USEC;
 
 	if (n_new > 0) {
-		agent->n_refusals_told -= n_new < agent->n_refusals_told ? n_new : agent->n_refusals_told;
+		agent->n_refusals_told -=
+			n_new < agent->n_refusals_told ? n_new : agent->n_refusals_told;
 		agent->refusals_usec = now_usec;
 	}
 	if (agent->n_refusals_told < REFUSALS_BURST) {
@@ -63,10 +63,10 @@ static void audit_refused(
 			.subject = document ? document->subject : NULL,
 			.reason = refusal->message,
 			.code = refusal_code_name(refusal->code),
-			.details = agent->n_refusals_untold ?
-				json_pack("{s:I}", "notRecordedBefore",
-					(json_int_t)agent->n_refusals_untold) :
-				NULL,
+			.details = agent->n_refusals_untold
+				? json_pack("{s:I}", "notRecordedBefore",
+					  (json_int_t)agent->n_refusals_untold)
+				: NULL,
 		});
 	agent->n_refusals_untold = 0;
 }
@@ -83,8 +83,8 @@ static void audit_admitted(struct agent *agent, const struct document *document,
 			.message = message,
 			.grant = document->id,
 			.subject = document->subject,
-			.reason = document->justification ? document->justification :
-							    document->reason,
+			.reason = document->justification ? document->justification
+							  : document->reason,
 			.details = json_pack("{s:s, s:s, s:b}", "kind",
 				document_kind_name(document->kind), "issuer", document->issuer,
 				"durable", durable),
@@ -139,8 +139,8 @@ static int admit_grant(struct agent *agent, struct document **document, const ch
 }
 
 /* On disk before the kernel changes: a crash in between must not open again. */
-static int admit_revocation(struct agent *agent, const struct document *document,
-	const char *text, const uint8_t *digest, const struct moment *now, struct submission *ret)
+static int admit_revocation(struct agent *agent, const struct document *document, const char *text,
+	const uint8_t *digest, const struct moment *now, struct submission *ret)
 {
 	struct registry_entry *entry;
 	bool durable;
@@ -163,7 +163,8 @@ static int admit_revocation(struct agent *agent, const struct document *document
 			if (revoked->grant && grant_is_live(revoked->grant))
 				error = lifecycle_revoke(agent, revoked->grant,
 					document->sessions == SESSIONS_KILL,
-					document->reason ? document->reason : "revoked by a document",
+					document->reason ? document->reason
+							 : "revoked by a document",
 					NULL);
 		}
 		if (error < 0 && status == 0)
@@ -235,8 +236,8 @@ static int admit(struct agent *agent, struct document **document, const char *te
 	return -EINVAL;
 }
 
-int submit_document(struct agent *agent, const char *text, size_t n_bytes,
-	struct submission *ret, struct refusal *refusal)
+int submit_document(struct agent *agent, const char *text, size_t n_bytes, struct submission *ret,
+	struct refusal *refusal)
 {
 	_cleanup_(document_freep) struct document *document = NULL;
 	const struct moment now = moment_now();
@@ -275,8 +276,8 @@ static int local_claims(const struct agent *agent, const json_t *ports, int64_t 
 	id[sizeof("local-") - 1 + 16] = '\0'; /* 64 bits are enough to tell them apart */
 	*ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:O}", "iss", "local", "aud",
 		agent->config->vm_id, "jti", id, "iat", (json_int_t)moment_seconds(now), "exp",
-		(json_int_t)(moment_seconds(now) + seconds), "sub", subject, "justification", reason,
-		"ports", ports);
+		(json_int_t)(moment_seconds(now) + seconds), "sub", subject, "justification",
+		reason, "ports", ports);
 	return *ret ? 0 : -ENOMEM;
 }
 
@@ -333,8 +334,8 @@ int submit_local_revocation(struct agent *agent, const char *id, bool kill_sessi
 	if (!entry || !entry->grant || !grant_is_live(entry->grant))
 		return -ENOENT;
 	if (!record_keep(agent, record_revoked(id, reason, now.wall_usec)))
-		agent_log(LOG_WARNING, "the revocation of %s is kept until the next reboot only",
-			id);
+		agent_log(
+			LOG_WARNING, "the revocation of %s is kept until the next reboot only", id);
 	registry_mark_revoked(agent->registry, entry);
 	return lifecycle_revoke(agent, entry->grant, kill_sessions, reason, ret_killed);
 }

@@ -12,13 +12,14 @@ struct submission {
 	bool durable;
 };
 
-/* Returns 0; REFUSED with the refusal filled in; -errno where it could not be done: nothing has changed then. */
-int submit_document(struct agent *agent, const char *text, size_t n_bytes,
-	struct submission *ret, struct refusal *refusal);
+/* Returns 0; REFUSED with the refusal filled in; -errno where it could not be done: nothing has
+ * changed then. */
+int submit_document(struct agent *agent, const char *text, size_t n_bytes, struct submission *ret,
+	struct refusal *refusal);
 
 /*
- * A grant of local root. ports is as a document's "ports"; subject is who asked. Must be of managed ports, is bounded by
- * nothing else. Returns as submit_document().
+ * A grant of local root. ports is as a document's "ports"; subject is who asked. Must be of managed
+ * ports, is bounded by nothing else. Returns as submit_document().
  */
 int submit_local_grant(struct agent *agent, const json_t *ports, int64_t seconds,
 	const char *subject, const char *reason, struct submission *ret, struct refusal *refusal);
@@ -28,8 +29,7 @@ int submit_local_revocation(struct agent *agent, const char *id, bool kill_sessi
 	const char *reason, size_t *ret_killed);
 
 /*
- * SHA-256 of what a document's signature is over (RFC 7515's signing input): a second valid signature, which anyone
- * can make of an ECDSA one, is still the same document. Returns 0 or -EIO.
+ * SHA-256 of what a document's signature is over (RFC 7515's signing input): a second valid
+ * signature, which anyone can make of an ECDSA one, is still the same document. Returns 0 or -EIO.
  */
-int document_digest(
-	const char *text, size_t n_bytes, uint8_t ret[static DOCUMENT_DIGEST_BYTES]);
+int document_digest(const char *text, size_t n_bytes, uint8_t ret[static DOCUMENT_DIGEST_BYTES]);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-/* What the benchmarks share: the clock, the order of samples, other network namespaces. A benchmark that can't go on
- * says why and ends. */
+/* What the benchmarks share: the clock, the order of samples, other network namespaces. A benchmark
+ * that can't go on says why and ends. */
 
 #include <err.h>
 #include <errno.h>

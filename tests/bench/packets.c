@@ -3,12 +3,14 @@
 /*
  * What one packet costs in several namespaces that differ in their rules only:
  *
- *   packets KIND ROUNDS CLIENT,SERVER,NUMBER…      KIND: udp4, udp6, syn4, syn6, ack4, ack6, flood4, flood6
+ *   packets KIND ROUNDS CLIENT,SERVER,NUMBER…      KIND: udp4, udp6, syn4, syn6, ack4, ack6,
+ * flood4, flood6
  *
- * A veth pair leads from the namespace CLIENT to SERVER, with the addresses that make_address() says. Bursts go
- * to one server after the other, round after round, and what their median costs is printed, and the median
- * of what each costs more than the first one of the same round. Sender and receiver are on one CPU: the packet
- * is through the receiver's rules, and in its socket or dropped, when send() returns.
+ * A veth pair leads from the namespace CLIENT to SERVER, with the addresses that make_address()
+ * says. Bursts go to one server after the other, round after round, and what their median costs is
+ * printed, and the median of what each costs more than the first one of the same round. Sender and
+ * receiver are on one CPU: the packet is through the receiver's rules, and in its socket or
+ * dropped, when send() returns.
  */
 
 #include <arpa/inet.h>
@@ -101,7 +103,8 @@ static void make_address(int family, size_t index, int host, uint16_t port, unio
 
 static socklen_t address_size(const union address *address)
 {
-	return address->generic.sa_family == AF_INET ? sizeof(address->ipv4) : sizeof(address->ipv6);
+	return address->generic.sa_family == AF_INET ? sizeof(address->ipv4)
+						     : sizeof(address->ipv6);
 }
 
 static int socket_make(int family, int type, int protocol)
@@ -141,8 +144,7 @@ static void fill_tcp(struct tcphdr *tcp, const struct kind *kind, uint32_t numbe
 	tcp->window = htons(64240);
 }
 
-static void fill_packet(
-	struct server *server, const struct kind *kind, size_t i, uint32_t number)
+static void fill_packet(struct server *server, const struct kind *kind, size_t i, uint32_t number)
 {
 	uint32_t sum = IPPROTO_TCP + sizeof(struct tcphdr), source = number % FLOOD_SOURCES;
 
@@ -155,8 +157,8 @@ static void fill_packet(
 		packet->ip.ttl = 64;
 		packet->ip.protocol = IPPROTO_TCP;
 		packet->ip.tot_len = htons(sizeof(*packet));
-		packet->ip.saddr = kind->flood ? htonl(0xc6120000 + source) :
-						 server->client.ipv4.sin_addr.s_addr;
+		packet->ip.saddr = kind->flood ? htonl(0xc6120000 + source)
+					       : server->client.ipv4.sin_addr.s_addr;
 		packet->ip.daddr = server->address.ipv4.sin_addr.s_addr;
 		fill_tcp(&packet->tcp, kind, number);
 		sum = sum_words(&packet->ip.saddr, 8, sum);
@@ -239,8 +241,8 @@ static void server_open(struct server *server, const struct kind *kind, const ch
 	make_address(kind->family, index, 1, udp ? UNMANAGED_PORT : 0, &server->address);
 	make_address(kind->family, index, 2, 0, &server->client);
 	namespace_enter(client);
-	server->from = udp ? socket_make(kind->family, SOCK_DGRAM, 0) :
-			     socket_make(kind->family, SOCK_RAW, IPPROTO_RAW);
+	server->from = udp ? socket_make(kind->family, SOCK_DGRAM, 0)
+			   : socket_make(kind->family, SOCK_RAW, IPPROTO_RAW);
 	/* Bound, so that choosing a source address is no part of what is measured. */
 	if (!udp && bind(server->from, &server->client.generic, address_size(&server->client)) < 0)
 		err(EXIT_FAILURE, "%s: bind", name);
@@ -318,10 +320,9 @@ int main(int argc, char **argv)
 		measure_round(servers, n, kind, round);
 	for (size_t i = 0; i < n; i++) {
 		if (servers[i].to >= 0 && servers[i].n_delivered != servers[i].n_sent)
-			errx(EXIT_FAILURE, "%s: %zu of %zu packets were delivered",
-				servers[i].name, servers[i].n_delivered, servers[i].n_sent);
-		printf("%s %.2f %.2f\n", servers[i].name,
-			samples_quantile(&servers[i].costs, 0.5),
+			errx(EXIT_FAILURE, "%s: %zu of %zu packets were delivered", servers[i].name,
+				servers[i].n_delivered, servers[i].n_sent);
+		printf("%s %.2f %.2f\n", servers[i].name, samples_quantile(&servers[i].costs, 0.5),
 			samples_quantile(&servers[i].extras, 0.5));
 	}
 	return EXIT_SUCCESS;

@@ -5,8 +5,9 @@
  *
  *   scale NAMESPACE TRUST DOCUMENTS DIRECTORY
  *
- * One process of nft(8) that adds an element to a set; an element over a netlink socket that is held open;
- * reading and verifying a document; appending a record to a file in DIRECTORY and syncing it.
+ * One process of nft(8) that adds an element to a set; an element over a netlink socket that is
+ * held open; reading and verifying a document; appending a record to a file in DIRECTORY and
+ * syncing it.
  */
 
 #include <netinet/in.h>
@@ -57,8 +58,7 @@ static void time_nft(void)
 		double from = now_ns();
 
 		snprintf(command, sizeof(command),
-			"add element inet " TABLE " " SET
-			" { 192.0.2.%d . tcp . 22 timeout 1h }",
+			"add element inet " TABLE " " SET " { 192.0.2.%d . tcp . 22 timeout 1h }",
 			i);
 		run_nft(command);
 		samples_add(&samples, (now_ns() - from) / 1000);

@@ -21,11 +21,13 @@ static void make_source(unsigned long number, bool prefixes, char *text, size_t 
 	unsigned long half = number / 2;
 
 	if (number % 2 == 0 && !prefixes)
-		snprintf(text, n, "10.%lu.%lu.%lu", 128 + half / 65536, half / 256 % 256, half % 256);
+		snprintf(text, n, "10.%lu.%lu.%lu", 128 + half / 65536, half / 256 % 256,
+			half % 256);
 	else if (number % 2 == 0)
 		snprintf(text, n, "10.%lu.%lu.0/24", 128 + half / 256, half % 256);
 	else
-		snprintf(text, n, "fd80:0:%lx:%lx::%s", half >> 16, half & 0xffff, prefixes ? "/64" : "1");
+		snprintf(text, n, "fd80:0:%lx:%lx::%s", half >> 16, half & 0xffff,
+			prefixes ? "/64" : "1");
 }
 
 int main(int argc, char **argv)
@@ -49,9 +51,9 @@ int main(int argc, char **argv)
 		snprintf(id, sizeof(id), "bench-%ld", number);
 		claims = json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:[{s:i, s:s, s:s}]}",
 			"iss", "bench", "aud", "bench", "jti", id, "iat", (json_int_t)now - 60,
-			"exp", (json_int_t)now + SECONDS + number % 600, "sub",
-			"alice@example.com", "justification", "to measure what it costs", "ports",
-			"number", PORT, "protocol", "TCP", "allowedSourceAddressPrefix", source);
+			"exp", (json_int_t)now + SECONDS + number % 600, "sub", "alice@example.com",
+			"justification", "to measure what it costs", "ports", "number", PORT,
+			"protocol", "TCP", "allowedSourceAddressPrefix", source);
 		if (!claims || document_sign(DOCUMENT_GRANT, claims, key, &document) < 0)
 			errx(EXIT_FAILURE, "can't sign");
 		puts(document);

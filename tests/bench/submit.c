@@ -3,11 +3,11 @@
 /*
  * From a signed grant, written to the agent's socket, to the kernel's set and to the answer:
  *
- *   submit load SOCKET DOCUMENTS                       all of them; fails where one does not become active
- *   submit time COUNT [NAMESPACE SOCKET DOCUMENTS]…    one to each agent in turn, COUNT times
+ *   submit load SOCKET DOCUMENTS                       all of them; fails where one does not become
+ * active submit time COUNT [NAMESPACE SOCKET DOCUMENTS]…    one to each agent in turn, COUNT times
  *
- * That the element is in the kernel, the kernel's own notification says, to a listener that has nothing to do
- * with the agent. Prints the quantiles, in microseconds, of both:
+ * That the element is in the kernel, the kernel's own notification says, to a listener that has
+ * nothing to do with the agent. Prints the quantiles, in microseconds, of both:
  *
  *   SOCKET kernel 0.5 0.99 answer 0.5 0.99
  */
@@ -69,8 +69,10 @@ static size_t agent_next(struct agent *agent, char *message)
 		return 0;
 	document[strcspn(document, "\n")] = '\0';
 	return snprintf(message, MESSAGE_BYTES_MAX,
-		       "{\"method\":\"io.jitgate.Agent.Submit\",\"parameters\":{\"document\":\"%s\"}}",
-		       document) + 1;
+		       "{\"method\":\"io.jitgate.Agent.Submit\",\"parameters\":{\"document\":\"%"
+		       "s\"}}",
+		       document) +
+		1;
 }
 
 static bool heard_element(struct agent *agent)
@@ -160,7 +162,8 @@ int main(int argc, char **argv)
 	if (argc == 4 && strcmp(argv[1], "load") == 0)
 		return load(argv[2], argv[3]);
 	if (argc < 6 || argc % 3 != 0 || n > AGENTS_MAX || strcmp(argv[1], "time") != 0)
-		errx(2, "usage: submit load SOCKET DOCUMENTS | submit time COUNT [NAMESPACE "
+		errx(2,
+			"usage: submit load SOCKET DOCUMENTS | submit time COUNT [NAMESPACE "
 			"SOCKET DOCUMENTS]...");
 	for (size_t i = 0; i < n; i++) {
 		agent_connect(&agents[i], argv[4 + 3 * i], argv[5 + 3 * i]);

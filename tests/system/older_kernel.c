@@ -18,7 +18,8 @@
 
 static bool asks_for_ownership(const struct nlmsghdr *message)
 {
-	const char *attribute = (const char *)NLMSG_DATA(message) + NLMSG_ALIGN(sizeof(struct nfgenmsg));
+	const char *attribute =
+		(const char *)NLMSG_DATA(message) + NLMSG_ALIGN(sizeof(struct nfgenmsg));
 	const char *end = (const char *)message + message->nlmsg_len;
 
 	if (message->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE))

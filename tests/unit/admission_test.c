@@ -8,8 +8,11 @@
 static char section_name[] = "ssh";
 static struct prefix allowed;
 static struct config_port section = { .name = section_name,
-	.rule = { .ports = { 22, 22 }, .protocols = PROTOCOL_TCP, .prefixes = &allowed,
-		.n_prefixes = 1, .max_duration = 3600 } };
+	.rule = { .ports = { 22, 22 },
+		.protocols = PROTOCOL_TCP,
+		.prefixes = &allowed,
+		.n_prefixes = 1,
+		.max_duration = 3600 } };
 static struct config config = { .ports = &section, .n_ports = 1 };
 static const uint8_t digest[DOCUMENT_DIGEST_BYTES] = { 1 };
 static const uint8_t other_digest[DOCUMENT_DIGEST_BYTES] = { 2 };
@@ -28,7 +31,10 @@ static int setup(void **state)
 	assert_int_equal(policies_init(&world->policies, &config, NULL), 0);
 	assert_int_equal(registry_new(&world->registry), 0);
 	world->admission = (struct admission){ .policies = &world->policies,
-		.registry = world->registry, .now = NOW, .latest = NOW, .max_grants = 10 };
+		.registry = world->registry,
+		.now = NOW,
+		.latest = NOW,
+		.max_grants = 10 };
 	*state = world;
 	return 0;
 }

@@ -49,9 +49,9 @@ static void options_and_operands_mix(void **state)
 	size_t index = 0;
 
 	(void)state;
-	assert_int_equal(read_words(&arguments,
-				 "a --port 22/tcp --json b --port=53/udp --reason=x=y - --all",
-				 false),
+	assert_int_equal(
+		read_words(&arguments,
+			"a --port 22/tcp --json b --port=53/udp --reason=x=y - --all", false),
 		9);
 	assert_int_equal(arguments.n_operands, 3);
 	assert_string_equal(arguments_operand(&arguments, 0), "a");

@@ -104,8 +104,8 @@ static void changed_line_is_noticed(void **state)
 	file_write(&file, 1, ZEROS);
 	strchr(strstr(file.lines[3], "event"), '3')[0] = '4';
 	assert_int_equal(file_check(&file, &chain), 5);
-	assert_string_equal(chain.problem,
-		"does not carry the hash of line 4: one of the two was changed");
+	assert_string_equal(
+		chain.problem, "does not carry the hash of line 4: one of the two was changed");
 }
 
 static void removed_and_swapped_lines_are_noticed(void **state)

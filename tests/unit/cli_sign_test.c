@@ -120,9 +120,9 @@ static void revocation_and_policy_are_made_in_one_line(void **state)
 	_cleanup_(freep) char *error = NULL;
 
 	(void)state;
-	assert_int_equal(complete(revocation, DOCUMENT_REVOCATION,
-				 "--aud vm-7 --revokes a --revokes b --sessions kill --reason left",
-				 &error),
+	assert_int_equal(
+		complete(revocation, DOCUMENT_REVOCATION,
+			"--aud vm-7 --revokes a --revokes b --sessions kill --reason left", &error),
 		0);
 	assert_claims(revocation,
 		"{\"aud\":\"vm-7\",\"iss\":\"ops\",\"iat\":1767261600,\"revokes\":[\"a\",\"b\"],"
@@ -152,8 +152,7 @@ static void mistakes_are_named(void **state)
 			"--port 22/sctp is not a port like 22/tcp" },
 		{ DOCUMENT_GRANT, "--port 22/tcp", "--port goes with --source PREFIX" },
 		{ DOCUMENT_GRANT, "--source *", "--source goes with --port" },
-		{ DOCUMENT_GRANT, "--for 1h",
-			"--for 1h is not a duration like PT10M or PT3H" },
+		{ DOCUMENT_GRANT, "--for 1h", "--for 1h is not a duration like PT10M or PT3H" },
 		{ DOCUMENT_GRANT, "--revokes a", "--revokes says nothing in a grant" },
 		{ DOCUMENT_REVOCATION, "--sub a", "--sub says nothing in a revocation" },
 		{ DOCUMENT_POLICY, "--policy-version x", "--policy-version x is not a number" },

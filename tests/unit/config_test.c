@@ -28,8 +28,7 @@ static int directory_teardown(void **state)
 	return rmdir(directory);
 }
 
-static int load_bytes(
-	const char *text, size_t n_bytes, struct config **ret, char **ret_error)
+static int load_bytes(const char *text, size_t n_bytes, struct config **ret, char **ret_error)
 {
 	FILE *file = fopen(path, "we");
 
@@ -171,8 +170,8 @@ static void nothing_is_managed_without_a_port(void **state)
 
 static void two_sections_may_bound_one_port(void **state)
 {
-	_cleanup_(config_freep) struct config *config = load_passes(
-		AGENT "[port a]\nnumber = 22\n[port b]\nnumber = 20-30\n");
+	_cleanup_(config_freep) struct config *config =
+		load_passes(AGENT "[port a]\nnumber = 22\n[port b]\nnumber = 20-30\n");
 
 	(void)state;
 	assert_int_equal(config->n_ports, 2);
@@ -187,7 +186,8 @@ static void a_machine_without_a_name_gets_one(void **state)
 	(void)state;
 	if (r < 0) {
 		/* This machine has no machine id: then it is told so. */
-		assert_non_null(strstr(error, ": vm_id is not set, and there is no /etc/machine-id"));
+		assert_non_null(
+			strstr(error, ": vm_id is not set, and there is no /etc/machine-id"));
 		skip();
 	}
 	assert_int_equal(strlen(config->vm_id), 32);
@@ -234,7 +234,8 @@ static void a_mistake_is_told_with_its_line(void **state)
 		{ AGENT "mode: audit\n", ":3: neither" },
 		{ AGENT "[port ssh\nnumber = 22\n", ":3: a section is written as [name]" },
 		{ AGENT "[port ssh] number = 22\n", ":3: a section is written as [name]" },
-		{ AGENT "trust = trust.jwks\n", ":3: trust must be an absolute path, not "
+		{ AGENT "trust = trust.jwks\n",
+			":3: trust must be an absolute path, not "
 			"\"trust.jwks\"" },
 		{ AGENT "state_directory = ~/state\n", ":3: state_directory must be an absolute" },
 		{ AGENT "runtime_directory =\n", ":3: runtime_directory must be an absolute" },
@@ -245,7 +246,8 @@ static void a_mistake_is_told_with_its_line(void **state)
 		{ AGENT "destination_nat = true\n",
 			":3: destination_nat must be auto, yes or no, not "
 			"\"true\"" },
-		{ AGENT "max_grants = 0\n", ":3: max_grants must be a number from 1 to 100000, not "
+		{ AGENT "max_grants = 0\n",
+			":3: max_grants must be a number from 1 to 100000, not "
 			"\"0\"" },
 		{ AGENT "max_grants = 100001\n", ":3: max_grants must be" },
 		{ AGENT "max_grants = -1\n", ":3: max_grants must be" },
@@ -256,25 +258,29 @@ static void a_mistake_is_told_with_its_line(void **state)
 			"as 5000-5010, not \"0\"" },
 		{ AGENT "[port a]\nnumber = 22,23\n", ":4: number must be" },
 		{ AGENT "[port a]\nnumber = ssh\n", ":4: number must be" },
-		{ AGENT "[port a]\nprotocol = SCTP\n", ":4: protocol must be TCP, UDP or *, not "
+		{ AGENT "[port a]\nprotocol = SCTP\n",
+			":4: protocol must be TCP, UDP or *, not "
 			"\"SCTP\"" },
 		{ AGENT "[port a]\nallowed_source_address_prefixes =\n",
 			":4: allowed_source_address_prefixes must have a prefix" },
 		{ AGENT "[port a]\nallowed_source_address_prefixes = 10.0.0.0/8 10.0.0.1/8\n",
-			":4: allowed_source_address_prefixes: \"10.0.0.1/8\" has host bits set beyond its "
+			":4: allowed_source_address_prefixes: \"10.0.0.1/8\" has host bits set "
+			"beyond its "
 			"length" },
 		{ AGENT "[port a]\nalways_allow = 10.0.0.0/8; all\n",
 			":4: always_allow: \"10.0.0.0/8;\" has a length" },
 		{ AGENT "[port a]\nalways_allow = host.example\n",
 			":4: always_allow: \"host.example\" is not an IPv4 or IPv6 address" },
 		{ AGENT "[port a]\nmax_request_access_duration = 3h\n",
-			":4: max_request_access_duration must be an ISO 8601 duration from PT1M to P366D, "
+			":4: max_request_access_duration must be an ISO 8601 duration from PT1M to "
+			"P366D, "
 			"as PT3H, not \"3h\"" },
 		{ AGENT "[port a]\nmax_request_access_duration = PT59S\n",
 			":4: max_request_access_duration must be" },
 		{ AGENT "[port a]\nmax_request_access_duration = P367D\n",
 			":4: max_request_access_duration must be" },
-		{ AGENT "[port a]\non_expiry = close\n", ":4: on_expiry must be keep or kill, not "
+		{ AGENT "[port a]\non_expiry = close\n",
+			":4: on_expiry must be keep or kill, not "
 			"\"close\"" },
 		{ AGENT "mode = a\x01\n", ":3: the line has control characters" },
 		{ AGENT "# \x1b[2J\n", ":3: the line has control characters" },
@@ -384,8 +390,9 @@ static char *example_uncommented(void)
 		return NULL;
 	}
 	while (fgets(line, sizeof(line), file)) {
-		bool is_setting = line[0] == '#' && (isalpha((unsigned char)line[1]) ||
-			line[1] == '[') && strncmp(line, "#vm_id", 6) != 0;
+		bool is_setting = line[0] == '#' &&
+			(isalpha((unsigned char)line[1]) || line[1] == '[') &&
+			strncmp(line, "#vm_id", 6) != 0;
 
 		end = stpcpy(end, line + (is_setting ? 1 : 0));
 	}
@@ -418,7 +425,7 @@ static void the_example_shows_the_defaults(void **state)
 	agent = strstr(text, "[agent]\n");
 	assert_non_null(agent);
 	assert_true(asprintf(&with_id, "%svm_id = web-1\n%s", "[agent]\n",
-		agent + strlen("[agent]\n")) > 0);
+			    agent + strlen("[agent]\n")) > 0);
 	shown = load_passes(with_id);
 	bare = load_passes(AGENT "[port ssh]\nnumber = 22\n");
 	assert_int_equal(shown->mode, bare->mode);

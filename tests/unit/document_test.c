@@ -36,8 +36,8 @@ static int keys_setup(void **state)
 	keys.ps256 = key_generate("PS256", "ps256");
 	keys.rs256 = key_generate("RS256", "rs256");
 	keys.stranger = key_generate("ES256", "es256");
-	set = json_pack("{s:[o, o, o, o]}", "keys", key_public(keys.es256),
-		key_public(keys.es384), key_public(keys.ps256), key_public(keys.rs256));
+	set = json_pack("{s:[o, o, o, o]}", "keys", key_public(keys.es256), key_public(keys.es384),
+		key_public(keys.ps256), key_public(keys.rs256));
 	text = json_dumps(set, 0);
 	if (trust_parse(text, strlen(text), "trust.jwks", &keys.trust, &error) < 0)
 		fail_msg("%s", error);
@@ -60,8 +60,8 @@ static json_t *grant_claims(void)
 {
 	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:[{s:i, s:s, s:s}]}", "iss",
 		"https://jit.example", "aud", VM_ID, "jti", "grant-1", "sub", "ada@example.com",
-		"iat", NOW, "exp", NOW + 3600, "justification", "deploy \xc3\xa4", "ports", "number",
-		22, "protocol", "TCP", "allowedSourceAddressPrefix", "203.0.113.7");
+		"iat", NOW, "exp", NOW + 3600, "justification", "deploy \xc3\xa4", "ports",
+		"number", 22, "protocol", "TCP", "allowedSourceAddressPrefix", "203.0.113.7");
 }
 
 static json_t *revocation_claims(void)
@@ -128,8 +128,7 @@ static void assert_refused(const char *text, enum refusal_code code)
 }
 
 /* Signed by the right key with header and payload as they stand; takes code for the answer. */
-static void assert_signed_refused(
-	const char *header, const char *payload, enum refusal_code code)
+static void assert_signed_refused(const char *header, const char *payload, enum refusal_code code)
 {
 	_cleanup_(freep) char *text = sign_text(header, payload, keys.es256);
 
@@ -161,8 +160,8 @@ static void a_grant_by_each_algorithm_is_read(void **state)
 
 		grant = read_passes(text);
 		assert_int_equal(grant->kind, DOCUMENT_GRANT);
-		assert_string_equal(grant->key->kid,
-			json_string_value(json_object_get(jwks[i], "kid")));
+		assert_string_equal(
+			grant->key->kid, json_string_value(json_object_get(jwks[i], "kid")));
 		assert_string_equal(grant->id, "grant-1");
 		assert_string_equal(grant->issuer, "https://jit.example");
 		assert_string_equal(grant->subject, "ada@example.com");
@@ -222,16 +221,16 @@ static void an_unsigned_document_opens_nothing(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < N_ELEMENTS(headers); i++) {
-		_cleanup_(freep) char *input = signing_input(
-			headers[i], strlen(headers[i]), payload, strlen(payload));
+		_cleanup_(freep) char *input =
+			signing_input(headers[i], strlen(headers[i]), payload, strlen(payload));
 		_cleanup_(freep) char *empty = append_signature(input, "", 0);
 
 		assert_refused(empty, REFUSAL_UNSUPPORTED_ALGORITHM);
 		assert_signed_refused(headers[i], payload, REFUSAL_UNSUPPORTED_ALGORITHM);
 	}
 	{
-		_cleanup_(freep) char *input = signing_input(
-			header_es256, strlen(header_es256), payload, strlen(payload));
+		_cleanup_(freep) char *input =
+			signing_input(header_es256, strlen(header_es256), payload, strlen(payload));
 		_cleanup_(freep) char *empty = append_signature(input, "", 0);
 
 		assert_refused(empty, REFUSAL_BAD_SIGNATURE);
@@ -275,9 +274,11 @@ static void a_mac_with_the_public_key_opens_nothing(void **state)
 			unsigned char mac[EVP_MAX_MD_SIZE];
 			unsigned n_mac;
 
-			assert_true(asprintf(&header,
-				"{\"alg\":\"HS256\",\"kid\":\"%s\",\"typ\":\"jit-grant+jwt\"}",
-				json_string_value(json_object_get(jwks[i], "kid"))) > 0);
+			assert_true(
+				asprintf(&header,
+					"{\"alg\":\"HS256\",\"kid\":\"%s\",\"typ\":\"jit-grant+"
+					"jwt\"}",
+					json_string_value(json_object_get(jwks[i], "kid"))) > 0);
 			input = signing_input(header, strlen(header), payload, strlen(payload));
 			HMAC(EVP_sha256(), secrets[j], (int)strlen(secrets[j]),
 				(const unsigned char *)input, strlen(input), mac, &n_mac);
@@ -302,8 +303,8 @@ static void an_algorithm_that_is_not_the_keys_opens_nothing(void **state)
 		_cleanup_(freep) char *header = NULL;
 
 		assert_true(asprintf(&header,
-			"{\"alg\":\"%s\",\"kid\":\"%s\",\"typ\":\"jit-grant+jwt\"}", pairs[i].alg,
-			pairs[i].kid) > 0);
+				    "{\"alg\":\"%s\",\"kid\":\"%s\",\"typ\":\"jit-grant+jwt\"}",
+				    pairs[i].alg, pairs[i].kid) > 0);
 		assert_signed_refused(header, payload, REFUSAL_UNSUPPORTED_ALGORITHM);
 	}
 	{
@@ -319,9 +320,9 @@ static void an_algorithm_that_is_not_the_keys_opens_nothing(void **state)
 
 static void an_algorithm_nobody_chose_opens_nothing(void **state)
 {
-	static const char *const algorithms[] = {
-		"ES512", "RS384", "RS512", "PS384", "PS512", "HS384",
-		"HS512", "EdDSA", "ES256K", "es256", "ES256 ", "ECDH-ES", "A128KW", "dir", "S256" };
+	static const char *const algorithms[] = { "ES512", "RS384", "RS512", "PS384", "PS512",
+		"HS384", "HS512", "EdDSA", "ES256K", "es256", "ES256 ", "ECDH-ES", "A128KW", "dir",
+		"S256" };
 	_cleanup_(freep) char *payload = grant_payload();
 
 	(void)state;
@@ -329,8 +330,8 @@ static void an_algorithm_nobody_chose_opens_nothing(void **state)
 		_cleanup_(freep) char *header = NULL;
 
 		assert_true(asprintf(&header,
-			"{\"alg\":\"%s\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}",
-			algorithms[i]) > 0);
+				    "{\"alg\":\"%s\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}",
+				    algorithms[i]) > 0);
 		assert_signed_refused(header, payload, REFUSAL_UNSUPPORTED_ALGORITHM);
 	}
 	/* Told before the key is looked for, so that the answer does not depend on it. */
@@ -356,8 +357,8 @@ static void a_key_that_is_not_in_the_trust_file_opens_nothing(void **state)
 		_cleanup_(freep) char *header = NULL;
 
 		assert_true(asprintf(&header,
-			"{\"alg\":\"ES256\",\"kid\":\"%s\",\"typ\":\"jit-grant+jwt\"}",
-			kids[i]) > 0);
+				    "{\"alg\":\"ES256\",\"kid\":\"%s\",\"typ\":\"jit-grant+jwt\"}",
+				    kids[i]) > 0);
 		assert_signed_refused(header, payload, REFUSAL_UNKNOWN_KEY);
 	}
 }
@@ -374,16 +375,18 @@ static void a_key_that_the_document_brings_opens_nothing(void **state)
 
 	(void)state;
 	assert_true(asprintf(&header,
-		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"jwk\":%s}",
-		jwk_text) > 0);
+			    "{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\","
+			    "\"jwk\":%s}",
+			    jwk_text) > 0);
 	text = sign_text(header, payload, keys.stranger);
 	assert_refused(text, REFUSAL_MALFORMED);
 	for (size_t i = 0; i < N_ELEMENTS(members); i++) {
 		_cleanup_(freep) char *other = NULL;
 
 		assert_true(asprintf(&other,
-			"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",%s}",
-			members[i]) > 0);
+				    "{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+"
+				    "jwt\",%s}",
+				    members[i]) > 0);
 		assert_signed_refused(other, payload, REFUSAL_MALFORMED);
 	}
 }
@@ -410,13 +413,15 @@ static void a_header_that_is_not_ours_is_malformed(void **state)
 		"{\"alg\":[\"ES256\"],\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}",
 		"{\"alg\":null,\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}",
 		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"crit\":[]}",
-		("{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"crit\":[\"exp\"],"
+		("{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"crit\":[\"exp\"]"
+		 ","
 		 "\"exp\":1}"),
 		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"crit\":null}",
 		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",\"b64\":false}",
 		"{\"alg\":\"none\",\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}",
 		"{\"alg\":\"ES256\",\"kid\":\"x\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}",
-		"{\"alg\":\"ES256\",\"k\\u0069d\":\"x\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}",
+		"{\"alg\":\"ES256\",\"k\\u0069d\":\"x\",\"kid\":\"es256\",\"typ\":\"jit-grant+"
+		"jwt\"}",
 		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"}}",
 		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\"} {}",
 		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\",}",
@@ -435,7 +440,7 @@ static void an_unknown_header_member_or_claim_does_not_matter(void **state)
 {
 	static const char header[] =
 		"{\"alg\":\"ES256\",\"kid\":\"es256\",\"typ\":\"jit-grant+jwt\","
-				     "\"x5t\":\"AAAA\",\"cty\":\"JSON\"}";
+		"\"x5t\":\"AAAA\",\"cty\":\"JSON\"}";
 	_cleanup_(document_freep) struct document *grant = NULL;
 	json_auto_t *claims = grant_claims();
 	_cleanup_(freep) char *payload = NULL;
@@ -490,8 +495,7 @@ static void a_nul_byte_hides_nothing(void **state)
 		memcpy(with_nul, payload, at);
 		with_nul[at] = '\0';
 		memcpy(with_nul + at + 1, payload + at, n - at);
-		text = sign_bytes(
-			header_es256, strlen(header_es256), with_nul, n + 1, keys.es256);
+		text = sign_bytes(header_es256, strlen(header_es256), with_nul, n + 1, keys.es256);
 		assert_refused(text, REFUSAL_MALFORMED);
 	}
 	memcpy(document_with_nul, document, n_document);
@@ -539,7 +543,8 @@ static void deep_nesting_exhausts_no_stack(void **state)
 	assert_signed_refused(far_too_deep, "{}", REFUSAL_MALFORMED);
 	/* Brackets in a string nest nothing. */
 	assert_signed_refused(header_es256,
-		"{\"a\":\"\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}", REFUSAL_MALFORMED);
+		"{\"a\":\"\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"}",
+		REFUSAL_MALFORMED);
 }
 
 static void a_megabyte_is_refused_for_its_size(void **state)
@@ -603,8 +608,8 @@ static void a_document_cut_short_anywhere_opens_nothing(void **state)
 		memcpy(cut, text, n);
 		cut[n] = 'A';
 		refusal = read_refused(cut, n);
-		assert_true(refusal.code == REFUSAL_MALFORMED ||
-			refusal.code == REFUSAL_BAD_SIGNATURE);
+		assert_true(
+			refusal.code == REFUSAL_MALFORMED || refusal.code == REFUSAL_BAD_SIGNATURE);
 	}
 }
 
@@ -628,8 +633,8 @@ static void another_spelling_of_a_document_is_refused(void **state)
 {
 	static const char alphabet[] =
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-	static const char *const additions[] = {
-		"=", "==", "A", " ", "\n", "\r\n", ".", ".A", "\t" };
+	static const char *const additions[] = { "=", "==", "A", " ", "\n", "\r\n", ".", ".A",
+		"\t" };
 	_cleanup_(freep) char *text = grant_text(keys.es256);
 	size_t n = strlen(text), at;
 
@@ -653,7 +658,7 @@ static void another_spelling_of_a_document_is_refused(void **state)
 		assert_true(asprintf(&before, "%s%s", additions[i], text) > 0);
 		read_refused(before, strlen(before));
 		assert_true(asprintf(&within, "%.*s%s%s", (int)n_header, text, additions[i],
-			text + n_header) > 0);
+				    text + n_header) > 0);
 		read_refused(within, strlen(within));
 	}
 }
@@ -681,8 +686,8 @@ static void what_is_no_compact_jws_is_malformed(void **state)
 static void a_signature_in_another_format_opens_nothing(void **state)
 {
 	_cleanup_(freep) char *payload = grant_payload();
-	_cleanup_(freep) char *input = signing_input(
-		header_es256, strlen(header_es256), payload, strlen(payload));
+	_cleanup_(freep) char *input =
+		signing_input(header_es256, strlen(header_es256), payload, strlen(payload));
 	_cleanup_(freep) char *in_der = NULL;
 	unsigned char raw[65] = { 0 }, der[80];
 	size_t n_der = sizeof(der);
@@ -707,8 +712,8 @@ static void a_signature_of_zeros_opens_nothing(void **state)
 	static const char n_text[] =
 		"FFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551";
 	_cleanup_(freep) char *payload = grant_payload();
-	_cleanup_(freep) char *input = signing_input(
-		header_es256, strlen(header_es256), payload, strlen(payload));
+	_cleanup_(freep) char *input =
+		signing_input(header_es256, strlen(header_es256), payload, strlen(payload));
 	unsigned char good[64], der[80], order[32];
 	size_t n_der = sizeof(der);
 	BIGNUM *n = NULL;
@@ -740,8 +745,9 @@ static void a_signature_of_zeros_opens_nothing(void **state)
 /* Takes the claims over, changes one, signs and reads. value NULL removes the claim. */
 static struct refusal read_changed(enum document_kind kind, const char *name, json_t *value)
 {
-	json_auto_t *claims = kind == DOCUMENT_GRANT ? grant_claims() :
-		kind == DOCUMENT_POLICY ? policy_claims() : revocation_claims();
+	json_auto_t *claims = kind == DOCUMENT_GRANT ? grant_claims()
+		: kind == DOCUMENT_POLICY            ? policy_claims()
+						     : revocation_claims();
 	_cleanup_(document_freep) struct document *document = NULL;
 	_cleanup_(freep) char *text = NULL;
 	struct refusal refusal = { 0 };
@@ -772,9 +778,9 @@ static void assert_changed(
 
 static void a_document_for_another_vm_opens_nothing_here(void **state)
 {
-	static const char *const others[] = {
-		"\"other\"", "[\"other\"]", "[\"other\", \"another\"]",
-		"\"*\"", "\"/subscriptions/s\"", "\"" VM_ID "/\"", "\"" VM_ID " \"" };
+	static const char *const others[] = { "\"other\"", "[\"other\"]",
+		"[\"other\", \"another\"]", "\"*\"", "\"/subscriptions/s\"", "\"" VM_ID "/\"",
+		"\"" VM_ID " \"" };
 	static const char *const bad[] = { NULL, "null", "7", "{}", "[]", "\"\"", "[\"\"]",
 		"[7, \"" VM_ID "\"]", "[[\"" VM_ID "\"]]" };
 	json_t *many = json_array();
@@ -791,8 +797,8 @@ static void a_document_for_another_vm_opens_nothing_here(void **state)
 	refusal = read_changed(DOCUMENT_GRANT, "aud", many);
 	assert_code(&refusal, REFUSAL_TOO_LARGE);
 	refusal = read_changed(DOCUMENT_GRANT, "aud", json_string("web-2"));
-	assert_string_equal(refusal.message, "the document is for \"web-2\", and this is \"" VM_ID
-		"\"");
+	assert_string_equal(
+		refusal.message, "the document is for \"web-2\", and this is \"" VM_ID "\"");
 }
 
 static void an_azure_id_is_the_same_whatever_its_case(void **state)
@@ -814,8 +820,7 @@ static void a_document_is_read_without_a_vm_where_none_is_asked_for(void **state
 	struct refusal refusal;
 
 	(void)state;
-	assert_int_equal(
-		document_read(text, strlen(text), keys.trust, NULL, &grant, &refusal), 0);
+	assert_int_equal(document_read(text, strlen(text), keys.trust, NULL, &grant, &refusal), 0);
 }
 
 static void a_kind_under_another_typ_is_malformed(void **state)
@@ -827,8 +832,8 @@ static void a_kind_under_another_typ_is_malformed(void **state)
 	(void)state;
 	for (size_t i = 0; i < 3; i++)
 		for (size_t j = 0; j < 3; j++) {
-			_cleanup_(freep) char *text = sign((enum document_kind)j, claims[i],
-				keys.es256);
+			_cleanup_(freep) char *text =
+				sign((enum document_kind)j, claims[i], keys.es256);
 
 			if (i == j)
 				document_free(read_passes(text));
@@ -844,9 +849,8 @@ static void a_claim_of_the_wrong_type_is_malformed(void **state)
 		"\"\\u2028\"", "\"\\u202e\"" };
 	static const char *const times[] = { NULL, "null", "\"1767261600\"", "1767261600.0", "-1",
 		"253402300800", "9223372036854775807", "true", "[]", "1.8e9" };
-	static const char *const ids[] = {
-		NULL, "null", "7", "\"\"", "\"a b\"", "\"a/b\"", "\"\\u00e4\"",
-		"\"a\\n\"", "\"a:b\"", "[\"a\"]" };
+	static const char *const ids[] = { NULL, "null", "7", "\"\"", "\"a b\"", "\"a/b\"",
+		"\"\\u00e4\"", "\"a\\n\"", "\"a:b\"", "[\"a\"]" };
 
 	(void)state;
 	for (size_t i = 0; i < N_ELEMENTS(strings); i++) {
@@ -922,7 +926,13 @@ static void a_port_that_says_too_little_or_too_much_is_malformed(void **state)
 		PORTS("\"number\":22,\"protocol\":\"TCP\",\"allowedSourceAddressPrefix\":\"*\""),
 	};
 	static const char *const bad[] = {
-		NULL, "null", "{}", "[]", "[7]", "[[]]", "[null]",
+		NULL,
+		"null",
+		"{}",
+		"[]",
+		"[7]",
+		"[[]]",
+		"[null]",
 		PORTS(""),
 		PORTS("\"protocol\":\"TCP\"," SOURCE),
 		PORTS("\"number\":0,\"protocol\":\"TCP\"," SOURCE),
@@ -957,13 +967,15 @@ static void a_port_that_says_too_little_or_too_much_is_malformed(void **state)
 static void a_refusal_tells_which_value_is_wrong(void **state)
 {
 	json_t *ports = json_loads("[{\"number\":22,\"protocol\":\"TCP\"," SOURCE "},"
-		"{\"number\":22,\"protocol\":\"TCP\"," SOURCE "},"
-		"{\"number\":22,\"protocol\":\"TCP\",\"allowedSourceAddressPrefix\":\"10.0.0.1/8\"}]",
+				   "{\"number\":22,\"protocol\":\"TCP\"," SOURCE "},"
+				   "{\"number\":22,\"protocol\":\"TCP\","
+				   "\"allowedSourceAddressPrefix\":\"10.0.0.1/8\"}]",
 		0, NULL);
 	struct refusal refusal = read_changed(DOCUMENT_GRANT, "ports", ports);
 
 	(void)state;
-	assert_string_equal(refusal.message, "port 3 of the list: allowedSourceAddressPrefix "
+	assert_string_equal(refusal.message,
+		"port 3 of the list: allowedSourceAddressPrefix "
 		"\"10.0.0.1/8\" has host bits set beyond its length");
 }
 
@@ -973,8 +985,9 @@ static void a_refusal_carries_no_escape_to_a_terminal(void **state)
 	char text[2000];
 
 	(void)state;
-	assert_int_equal(refuse(&refusal, REFUSAL_REVOKED, "%s",
-		"a\x1b[31m\n\x7f \xc2\x9b \xe2\x80\xae \xff\xc3 \xc3\xa4 \xf0\x9f\x94\x91"),
+	assert_int_equal(
+		refuse(&refusal, REFUSAL_REVOKED, "%s",
+			"a\x1b[31m\n\x7f \xc2\x9b \xe2\x80\xae \xff\xc3 \xc3\xa4 \xf0\x9f\x94\x91"),
 		REFUSED);
 	assert_string_equal(refusal.message, "a?[31m?? ? ? ?? \xc3\xa4 \xf0\x9f\x94\x91");
 	/* What does not fit is cut in front of a character, not within one. */
@@ -1029,8 +1042,8 @@ static void a_revocation_that_revokes_nothing_is_malformed(void **state)
 {
 	static const char *const revokes[] = { NULL, "null", "[]", "\"grant-1\"", "[7]", "[\"\"]",
 		"[\"grant-1\", \"a b\"]", "[null]" };
-	static const char *const sessions[] = {
-		"null", "\"\"", "\"KILL\"", "\"default\"", "true", "[]" };
+	static const char *const sessions[] = { "null", "\"\"", "\"KILL\"", "\"default\"", "true",
+		"[]" };
 
 	(void)state;
 	for (size_t i = 0; i < N_ELEMENTS(revokes); i++)
@@ -1044,7 +1057,9 @@ static void a_revocation_that_revokes_nothing_is_malformed(void **state)
 static void a_policy_without_bounds_is_malformed(void **state)
 {
 	static const char *const versions[] = { NULL, "null", "0", "-1", "1.0", "\"1\"", "true" };
-	static const char *const ports[] = { NULL, "[]",
+	static const char *const ports[] = {
+		NULL,
+		"[]",
 		PORTS("\"number\":22,\"protocol\":\"TCP\"," SOURCE),
 		PORTS("\"number\":22,\"protocol\":\"TCP\",\"maxRequestAccessDuration\":\"PT1H\""),
 		PORTS("\"number\":22,\"protocol\":\"TCP\","

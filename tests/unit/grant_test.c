@@ -13,7 +13,8 @@ static struct grant *grant_take(struct document *document)
 	return grant;
 }
 
-/* Whatever is done to the wall clock: set back, it extends nothing; set forward, it ends what is over. */
+/* Whatever is done to the wall clock: set back, it extends nothing; set forward, it ends what is
+ * over. */
 static void test_a_deadline_never_moves_back(void **state)
 {
 	(void)state;

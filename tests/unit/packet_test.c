@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
-/* packet_flow() reads what strangers send: each packet is tried at every length, in memory of just that length. */
+/* packet_flow() reads what strangers send: each packet is tried at every length, in memory of just
+ * that length. */
 
 #include <errno.h>
 
@@ -16,7 +17,8 @@ struct packet {
 	uint8_t l4proto;
 };
 
-/* Reads a copy that ends with the allocation: reading past it is an error that valgrind and ASan see. */
+/* Reads a copy that ends with the allocation: reading past it is an error that valgrind and ASan
+ * see. */
 static int read_flow(const struct packet *packet, size_t n, struct flow *ret)
 {
 	_cleanup_(freep) uint8_t *copy = malloc(n ? n : 1);
@@ -137,9 +139,9 @@ static struct packet ipv6_make(uint8_t next)
 /* An extension header of the kind that the one before it has announced. */
 static void add_extension(struct packet *packet, uint8_t kind, uint8_t next, uint8_t length)
 {
-	size_t n = kind == IPPROTO_FRAGMENT ? 8 :
-		kind == IPPROTO_AH		? 4 * (length + 2u) :
-						  8 * (length + 1u);
+	size_t n = kind == IPPROTO_FRAGMENT ? 8
+		: kind == IPPROTO_AH        ? 4 * (length + 2u)
+					    : 8 * (length + 1u);
 
 	assert_true(packet->n + n + 20 <= PACKET_MAX);
 	memset(packet->bytes + packet->n, 0xee, n);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 /*
- * Policies against a model that looks at every address, port and rule. The model's world is small: eight
- * addresses of each family, one outside at either end, and ports 1 to PORTS and the last.
+ * Policies against a model that looks at every address, port and rule. The model's world is small:
+ * eight addresses of each family, one outside at either end, and ports 1 to PORTS and the last.
  */
 
 #include "agent/daemon/policy.h"
@@ -180,7 +180,8 @@ static void random_grant(struct scene *scene)
 
 static bool names(const struct document_port *rule, unsigned port, unsigned protocol)
 {
-	return rule->ports.first <= port && port <= rule->ports.last && (rule->protocols & protocol);
+	return rule->ports.first <= port && port <= rule->ports.last &&
+		(rule->protocols & protocol);
 }
 
 static bool model_duration_fits(const struct document *grant, int64_t max, int64_t now)
@@ -267,7 +268,8 @@ static void test_grants_pass_as_the_rules_say(void **state)
 	assert_true(counts[0] > RUNS && counts[1] > RUNS / 4);
 }
 
-/* A further rule refuses more, never less: a control plane that is taken over opens nothing the owner keeps shut. */
+/* A further rule refuses more, never less: a control plane that is taken over opens nothing the
+ * owner keeps shut. */
 static void test_another_rule_only_tightens(void **state)
 {
 	unsigned n_refused = 0;
@@ -288,8 +290,8 @@ static void test_another_rule_only_tightens(void **state)
 				refusal.code == REFUSAL_PORT_NOT_MANAGED)
 				continue;
 			n_refused++;
-			assert_int_equal(policies_check(&scene.policies, NULL, &scene.grant, NOW,
-						 &refusal),
+			assert_int_equal(
+				policies_check(&scene.policies, NULL, &scene.grant, NOW, &refusal),
 				REFUSED);
 		}
 		policies_done(&owner);
@@ -308,7 +310,8 @@ static unsigned count_elements(const struct element_list *list, uint8_t family,
 
 		assert_int_equal(element->timeout_ms, 0);
 		n += element->sources.family == family &&
-			element->l4proto == (protocol == PROTOCOL_TCP ? IPPROTO_TCP : IPPROTO_UDP) &&
+			element->l4proto ==
+				(protocol == PROTOCOL_TCP ? IPPROTO_TCP : IPPROTO_UDP) &&
 			element->ports.first <= port && port <= element->ports.last &&
 			address_range_contains(&element->sources, address);
 	}
@@ -396,10 +399,15 @@ static enum refusal_code code_of(const struct document_port *rule, const struct 
 	struct config_port section = { .name = name, .rule = *rule };
 	struct config config = { .ports = &section, .n_ports = 1 };
 	struct prefix prefix = { .family = AF_INET, .length = 32 };
-	struct document_port wanted = { .ports = { 22, 22 }, .protocols = PROTOCOL_TCP,
-		.prefixes = &prefix, .n_prefixes = 1 };
-	struct document grant = { .kind = DOCUMENT_GRANT, .issued_at = issued,
-		.not_before = begins, .expires = expires, .ports = &wanted, .n_ports = 1 };
+	struct document_port wanted = {
+		.ports = { 22, 22 }, .protocols = PROTOCOL_TCP, .prefixes = &prefix, .n_prefixes = 1
+	};
+	struct document grant = { .kind = DOCUMENT_GRANT,
+		.issued_at = issued,
+		.not_before = begins,
+		.expires = expires,
+		.ports = &wanted,
+		.n_ports = 1 };
 	struct refusal refusal = {};
 	struct policies policies;
 
@@ -411,8 +419,11 @@ static enum refusal_code code_of(const struct document_port *rule, const struct 
 }
 
 static struct prefix everywhere = { .family = AF_UNSPEC };
-static const struct document_port hour = { .ports = { 22, 22 }, .protocols = PROTOCOL_TCP,
-	.prefixes = &everywhere, .n_prefixes = 1, .max_duration = 3600 };
+static const struct document_port hour = { .ports = { 22, 22 },
+	.protocols = PROTOCOL_TCP,
+	.prefixes = &everywhere,
+	.n_prefixes = 1,
+	.max_duration = 3600 };
 
 static enum refusal_code duration_code(int64_t issued, int64_t begins, int64_t expires, int64_t now)
 {
@@ -433,8 +444,7 @@ static void test_durations_to_the_second(void **state)
 		duration_code(NOW + 61, NOW + 61, NOW + 3661, NOW), REFUSAL_DURATION_TOO_LONG);
 	/* A beginning in the future postpones no end. */
 	assert_int_equal(duration_code(NOW, NOW + 600, NOW + 3600, NOW), REFUSAL_NONE);
-	assert_int_equal(
-		duration_code(NOW, NOW + 600, NOW + 4200, NOW), REFUSAL_DURATION_TOO_LONG);
+	assert_int_equal(duration_code(NOW, NOW + 600, NOW + 4200, NOW), REFUSAL_DURATION_TOO_LONG);
 	/* Judged again later: only what no clock changes. */
 	assert_int_equal(duration_code(NOW, NOW + 600, NOW + 4200, 0), REFUSAL_NONE);
 	assert_int_equal(duration_code(NOW, NOW, NOW + 3601, 0), REFUSAL_DURATION_TOO_LONG);
@@ -449,22 +459,20 @@ static void test_a_key_is_narrowed(void **state)
 	(void)state;
 	both.protocols = PROTOCOL_ANY;
 	assert_int_equal(code_of(&hour, &key, NOW, NOW, NOW + 600, NOW), REFUSAL_NONE);
-	assert_int_equal(
-		code_of(&hour, &key, NOW, NOW, NOW + 601, NOW), REFUSAL_DURATION_TOO_LONG);
+	assert_int_equal(code_of(&hour, &key, NOW, NOW, NOW + 601, NOW), REFUSAL_DURATION_TOO_LONG);
 	/* An empty list of ports is none, not all. */
 	key.narrowed_ports = true;
-	assert_int_equal(
-		code_of(&hour, &key, NOW, NOW, NOW + 600, NOW), REFUSAL_PORT_NOT_MANAGED);
+	assert_int_equal(code_of(&hour, &key, NOW, NOW, NOW + 600, NOW), REFUSAL_PORT_NOT_MANAGED);
 	key.ports[0] = (struct trust_key_ports){ { 1, 21 }, PROTOCOL_ANY };
 	key.ports[1] = (struct trust_key_ports){ { 22, 30 }, PROTOCOL_UDP };
 	key.n_ports = 2;
-	assert_int_equal(
-		code_of(&both, &key, NOW, NOW, NOW + 600, NOW), REFUSAL_PORT_NOT_MANAGED);
+	assert_int_equal(code_of(&both, &key, NOW, NOW, NOW + 600, NOW), REFUSAL_PORT_NOT_MANAGED);
 	key.ports[0].ports.last = 22;
 	assert_int_equal(code_of(&both, &key, NOW, NOW, NOW + 600, NOW), REFUSAL_NONE);
 }
 
-/* Two halves allowed are not the whole: a prefix must lie inside one. The star needs both families. */
+/* Two halves allowed are not the whole: a prefix must lie inside one. The star needs both families.
+ */
 static void test_sources_across_families(void **state)
 {
 	static const struct {
@@ -496,8 +504,11 @@ static void test_sources_across_families(void **state)
 		struct config_port section = { .name = name, .rule = hour };
 		struct config config = { .ports = &section, .n_ports = 1 };
 		struct document_port port = hour;
-		struct document grant = { .issued_at = NOW, .not_before = NOW,
-			.expires = NOW + 60, .ports = &port, .n_ports = 1 };
+		struct document grant = { .issued_at = NOW,
+			.not_before = NOW,
+			.expires = NOW + 60,
+			.ports = &port,
+			.n_ports = 1 };
 		struct refusal refusal = {};
 		struct policies policies;
 
@@ -508,7 +519,8 @@ static void test_sources_across_families(void **state)
 		assert_int_equal(prefix_parse(cases[i].wanted, &wanted), 0);
 		port.prefixes = &wanted;
 		assert_int_equal(policies_init(&policies, &config, NULL), 0);
-		if ((policies_check(&policies, NULL, &grant, NOW, &refusal) == 0) != cases[i].passes)
+		if ((policies_check(&policies, NULL, &grant, NOW, &refusal) == 0) !=
+			cases[i].passes)
 			fail_msg("%s in %s: %s", cases[i].wanted, cases[i].allowed[0],
 				refusal.message);
 		if (!cases[i].passes)

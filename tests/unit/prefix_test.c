@@ -46,14 +46,13 @@ static void a_prefix_reads_and_prints_the_same(void **state)
 
 static void what_is_no_prefix_opens_nothing(void **state)
 {
-	static const char *const texts[] = {
-		"", " ", "/", "/0", "**", "* ", " *", "any", "Internet",
-		"10.0.0.0/", "10.0.0.0/33", "10.0.0.0/032", "10.0.0.0/08", "10.0.0.0/+8",
-		"10.0.0.0/-8", "10.0.0.0/ 8", "10.0.0.0/8 ", " 10.0.0.0/8", "10.0.0.0/8/8",
-		"10.0.0.0/4294967304", "10.0.0.0/264", "10.0.0.0/8x", "10.0.0/8", "10/8", "10.0.0",
-		"010.0.0.0/8", "0x0a.0.0.0/8", "256.0.0.0/8", "1.2.3.4.5", "1.2.3.4,5.6.7.8",
-		"10.0.0.0-10.0.0.9", "::/129", "::/0128", "2001:db8::%eth0", "fe80::1%1/128",
-		"[::1]", "2001:db8::/32\n", "1::2::3", "10.0.0.0/0xff",
+	static const char *const texts[] = { "", " ", "/", "/0", "**", "* ", " *", "any",
+		"Internet", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/032", "10.0.0.0/08",
+		"10.0.0.0/+8", "10.0.0.0/-8", "10.0.0.0/ 8", "10.0.0.0/8 ", " 10.0.0.0/8",
+		"10.0.0.0/8/8", "10.0.0.0/4294967304", "10.0.0.0/264", "10.0.0.0/8x", "10.0.0/8",
+		"10/8", "10.0.0", "010.0.0.0/8", "0x0a.0.0.0/8", "256.0.0.0/8", "1.2.3.4.5",
+		"1.2.3.4,5.6.7.8", "10.0.0.0-10.0.0.9", "::/129", "::/0128", "2001:db8::%eth0",
+		"fe80::1%1/128", "[::1]", "2001:db8::/32\n", "1::2::3", "10.0.0.0/0xff",
 		"1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111:1111/128" };
 	struct prefix value;
 
@@ -68,8 +67,8 @@ static void host_bits_refuse_instead_of_being_guessed_at(void **state)
 	struct prefix value;
 
 	(void)state;
-	assert_string_equal(prefix_parse_reason("10.0.0.1/8", &value),
-		"has host bits set beyond its length");
+	assert_string_equal(
+		prefix_parse_reason("10.0.0.1/8", &value), "has host bits set beyond its length");
 	assert_non_null(prefix_parse_reason("192.0.2.1/31", &value));
 	assert_non_null(prefix_parse_reason("128.0.0.0/0", &value));
 	assert_non_null(prefix_parse_reason("2001:db8::1/127", &value));
@@ -118,8 +117,7 @@ static void a_source_outside_the_allowed_ones_is_outside(void **state)
 	assert_contains("2001:db8::/33", "2001:db8:7fff::/48", true);
 }
 
-static void assert_range(
-	const char *text, uint8_t family, const char *first, const char *last)
+static void assert_range(const char *text, uint8_t family, const char *first, const char *last)
 {
 	struct prefix value = prefix(text);
 	char buffer[PREFIX_STRING_MAX];
@@ -143,8 +141,8 @@ static void a_prefix_covers_its_addresses_and_no_other(void **state)
 	assert_range("192.0.2.8", AF_INET, "192.0.2.8", "192.0.2.8");
 	assert_range("*", AF_INET, "0.0.0.0", "255.255.255.255");
 	assert_range("*", AF_INET6, "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
-	assert_range("2001:db8::/47", AF_INET6, "2001:db8::",
-		"2001:db8:1:ffff:ffff:ffff:ffff:ffff");
+	assert_range(
+		"2001:db8::/47", AF_INET6, "2001:db8::", "2001:db8:1:ffff:ffff:ffff:ffff:ffff");
 	assert_false(prefix_range(&four, AF_INET6, &range));
 	assert_false(prefix_range(&six, AF_INET, &range));
 	assert_true(prefix_range(&four, AF_INET, &range));
@@ -187,10 +185,9 @@ static void a_protocol_is_one_of_azures(void **state)
 
 static void a_port_range_is_what_is_written(void **state)
 {
-	static const char *const bad[] = {
-		"", "0", "65536", "022", "+22", "-22", " 22", "22 ", "22-",
-		"-", "0-10", "10-9", "5000-65536", "5000--5001", "5000-5001-5002", "5000 - 5001",
-		"2a", "4294967318" };
+	static const char *const bad[] = { "", "0", "65536", "022", "+22", "-22", " 22", "22 ",
+		"22-", "-", "0-10", "10-9", "5000-65536", "5000--5001", "5000-5001-5002",
+		"5000 - 5001", "2a", "4294967318" };
 	struct port_range range;
 
 	(void)state;
@@ -207,9 +204,8 @@ static void a_port_range_is_what_is_written(void **state)
 
 static void a_port_on_the_command_line_is_what_is_written(void **state)
 {
-	static const char *const bad[] = {
-		"", "/", "/tcp", "22/", "22/sctp", "22/tcp/udp", "22 /tcp",
-		"22-23/tcp", "0/tcp", "ssh" };
+	static const char *const bad[] = { "", "/", "/tcp", "22/", "22/sctp", "22/tcp/udp",
+		"22 /tcp", "22-23/tcp", "0/tcp", "ssh" };
 	unsigned protocols;
 	uint16_t port;
 

@@ -78,8 +78,8 @@ static void test_tags_are_unique_among_the_live(void **state)
 			if (chance(2))
 				grant_end(registry, live[i], NOW + 10);
 			else
-				registry_drop(registry,
-					registry_find(registry, live[i]->document->id));
+				registry_drop(
+					registry, registry_find(registry, live[i]->document->id));
 			live[i] = live[--n_live];
 			assert_null(registry_grant_by_tag(registry, tag));
 		}

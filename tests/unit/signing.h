@@ -48,8 +48,8 @@ static inline void es256_sign(const char *text, const json_t *jwk, unsigned char
 
 	assert_non_null(key);
 	assert_int_equal(EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key), 1);
-	assert_int_equal(EVP_DigestSign(context, der, n_der, (const unsigned char *)text,
-				 strlen(text)), 1);
+	assert_int_equal(
+		EVP_DigestSign(context, der, n_der, (const unsigned char *)text, strlen(text)), 1);
 	signature = d2i_ECDSA_SIG(NULL, &cursor, (long)*n_der);
 	assert_non_null(signature);
 	assert_int_equal(BN_bn2binpad(ECDSA_SIG_get0_r(signature), raw, 32), 32);
@@ -60,8 +60,8 @@ static inline void es256_sign(const char *text, const json_t *jwk, unsigned char
 }
 
 /* base64url(header) . base64url(payload), what a signature is over. */
-static inline char *signing_input(const void *header, size_t n_header, const void *payload,
-	size_t n_payload)
+static inline char *signing_input(
+	const void *header, size_t n_header, const void *payload, size_t n_payload)
 {
 	_cleanup_(freep) char *first = base64url(header, n_header);
 	_cleanup_(freep) char *second = base64url(payload, n_payload);

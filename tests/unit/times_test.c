@@ -32,12 +32,12 @@ static void a_duration_lasts_as_long_as_is_written(void **state)
 
 static void what_is_no_duration_grants_no_time(void **state)
 {
-	static const char *const texts[] = {
-		"", "P", "PT", "P1", "PT1", "1H", "PT0S", "P0D", "P1DT",
-		"P1Y", "P1M", "PT1.5H", "PT1,5H", "-PT1H", "PT-1H", "PT+1H", "pt1h", "PT1h", "PT1H ",
-		" PT1H", "PT 1H", "PTH", "PT1M1H", "PT1H1H", "P1W1D", "P1D1W", "P1WT1H", "PT1W",
-		"PT1D", "P1H", "P1S", "PT1HT1M", "P367D", "P366DT1S", "P53W", "PT99999999999999999999S",
-		"PT18446744073709551617S", "PT9223372036854775807S", "P1D2D", "TP1H", "PPT1H" };
+	static const char *const texts[] = { "", "P", "PT", "P1", "PT1", "1H", "PT0S", "P0D",
+		"P1DT", "P1Y", "P1M", "PT1.5H", "PT1,5H", "-PT1H", "PT-1H", "PT+1H", "pt1h", "PT1h",
+		"PT1H ", " PT1H", "PT 1H", "PTH", "PT1M1H", "PT1H1H", "P1W1D", "P1D1W", "P1WT1H",
+		"PT1W", "PT1D", "P1H", "P1S", "PT1HT1M", "P367D", "P366DT1S", "P53W",
+		"PT99999999999999999999S", "PT18446744073709551617S", "PT9223372036854775807S",
+		"P1D2D", "TP1H", "PPT1H" };
 	int64_t seconds = 42;
 
 	(void)state;
@@ -60,8 +60,7 @@ static void a_duration_prints_as_it_would_be_written(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < N_ELEMENTS(durations); i++)
-		assert_string_equal(
-			duration_format(durations[i].seconds, text), durations[i].text);
+		assert_string_equal(duration_format(durations[i].seconds, text), durations[i].text);
 	for (int64_t seconds = 1; seconds < DURATION_SECONDS_MAX; seconds = seconds * 3 + 1) {
 		assert_int_equal(duration_parse(duration_format(seconds, text), &back), 0);
 		assert_int_equal(back, seconds);
@@ -132,8 +131,7 @@ static void a_local_time_names_the_day_unless_it_is_today(void **state)
 	setenv("TZ", "UTC-2", 1);
 	tzset();
 	assert_string_equal(time_format_local(1767261600, 1767270000, text), "12:00:00");
-	assert_string_equal(
-		time_format_local(1767261600, 1767348000, text), "2026-01-01 12:00:00");
+	assert_string_equal(time_format_local(1767261600, 1767348000, text), "2026-01-01 12:00:00");
 	/* The same day of another year. */
 	assert_string_equal(time_format_local(1767261600, 1767261600 + INT64_C(365) * 86400, text),
 		"2026-01-01 12:00:00");

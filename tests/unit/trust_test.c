@@ -66,8 +66,9 @@ static void assert_changed(
 	int r;
 
 	if (json)
-		assert_int_equal(json_object_set_new(changed, member,
-					 json_loads(json, JSON_DECODE_ANY, NULL)), 0);
+		assert_int_equal(json_object_set_new(
+					 changed, member, json_loads(json, JSON_DECODE_ANY, NULL)),
+			0);
 	else
 		assert_int_equal(json_object_del(changed, member), 0);
 	r = parse_keys(jwks, 1, &trust, &error);
@@ -118,10 +119,10 @@ static void an_empty_trust_file_trusts_nobody(void **state)
 
 static void a_file_that_is_no_key_set_is_refused(void **state)
 {
-	static const char *const texts[] = {
-		"", "{}", "[]", "null", "{\"keys\":{}}", "{\"keys\":null}",
-		"{\"keys\":[7]}", "{\"keys\":[null]}", "{\"keys\":[{}]}", "{\"keys\":[[]]}",
-		"{\"keys\":[]} x", "{\"keys\":[],\"keys\":[]}", "{\"keys\":[\"es256\"]}" };
+	static const char *const texts[] = { "", "{}", "[]", "null", "{\"keys\":{}}",
+		"{\"keys\":null}", "{\"keys\":[7]}", "{\"keys\":[null]}", "{\"keys\":[{}]}",
+		"{\"keys\":[[]]}", "{\"keys\":[]} x", "{\"keys\":[],\"keys\":[]}",
+		"{\"keys\":[\"es256\"]}" };
 
 	(void)state;
 	for (size_t i = 0; i < N_ELEMENTS(texts); i++) {
@@ -144,7 +145,8 @@ static void a_private_key_does_not_lie_about_as_trust(void **state)
 
 	(void)state;
 	assert_int_equal(parse_keys(ec, 1, &trust, &error), -EINVAL);
-	assert_string_equal(error, "trust.jwks: key \"es256\": \"d\" makes it a private key: "
+	assert_string_equal(error,
+		"trust.jwks: key \"es256\": \"d\" makes it a private key: "
 		"only its public half belongs here");
 	free(error);
 	assert_int_equal(parse_keys(rsa, 1, &trust, &error), -EINVAL);
@@ -274,12 +276,11 @@ static void a_weak_rsa_key_is_refused(void **state)
 
 static void a_narrowed_key_stays_narrow(void **state)
 {
-	static const char *const ports[] = {
-		"null", "\"22/tcp\"", "{}", "[7]", "[\"\"]", "[\"22\"]",
-		"[\"22/\"]", "[\"0/tcp\"]", "[\"*/tcp\"]", "[\"22/tcp\", \"22-21/tcp\"]",
-		"[\"22/tcp \"]", "[\"22/icmp\"]", "[[\"22/tcp\"]]" };
-	static const char *const durations[] = {
-		"null", "3600", "\"\"", "\"3h\"", "\"PT0S\"", "\"P1Y\"" };
+	static const char *const ports[] = { "null", "\"22/tcp\"", "{}", "[7]", "[\"\"]",
+		"[\"22\"]", "[\"22/\"]", "[\"0/tcp\"]", "[\"*/tcp\"]",
+		"[\"22/tcp\", \"22-21/tcp\"]", "[\"22/tcp \"]", "[\"22/icmp\"]", "[[\"22/tcp\"]]" };
+	static const char *const durations[] = { "null", "3600", "\"\"", "\"3h\"", "\"PT0S\"",
+		"\"P1Y\"" };
 	json_auto_t *narrowed = json_deep_copy(keys.es256);
 	json_auto_t *shut = json_deep_copy(keys.es384);
 	const json_t *const jwks[] = { narrowed, shut };
@@ -293,8 +294,8 @@ static void a_narrowed_key_stays_narrow(void **state)
 	for (size_t i = 0; i < N_ELEMENTS(durations); i++)
 		assert_changed(keys.es256, "jit_max_duration", durations[i], "jit_max_duration");
 
-	json_object_set_new(narrowed, "jit_ports",
-		json_pack("[s, s, s]", "22/tcp", "5000-5010/udp", "443/*"));
+	json_object_set_new(
+		narrowed, "jit_ports", json_pack("[s, s, s]", "22/tcp", "5000-5010/udp", "443/*"));
 	json_object_set_new(narrowed, "jit_max_duration", json_string("PT30M"));
 	/* An empty list is no port at all, not every port. */
 	json_object_set_new(shut, "jit_ports", json_array());

@@ -21,8 +21,8 @@ static pid_t server_run(struct fixture *f)
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/client", f->directory);
 	if (sd_event_new(&event) < 0 ||
-		bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-		listen(fd, 8) < 0 || varlink_server_new(event, fd, &service, f, &server) < 0)
+		bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 8) < 0 ||
+		varlink_server_new(event, fd, &service, f, &server) < 0)
 		_exit(1);
 	for (;;) {
 		sd_event_run(event, 20000);
@@ -66,13 +66,12 @@ static void client_calls(struct fixture *f)
 		0);
 	assert_null(no_error);
 	assert_int_equal(json_string_length(json_object_get(reply, "text")), 2000000);
-	assert_int_equal(varlink_client_call(client, "com.example.test.Echo", NULL,
-				 &error_parameters, &error),
+	assert_int_equal(varlink_client_call(
+				 client, "com.example.test.Echo", NULL, &error_parameters, &error),
 		VARLINK_ERROR);
 	assert_string_equal(error, "org.varlink.service.InvalidParameter");
-	assert_int_equal(
-		varlink_client_call(client, "com.example.test.Echo",
-			event_of(VARLINK_MESSAGE_BYTES_MAX), &none, &nothing),
+	assert_int_equal(varlink_client_call(client, "com.example.test.Echo",
+				 event_of(VARLINK_MESSAGE_BYTES_MAX), &none, &nothing),
 		-EMSGSIZE);
 	assert_int_equal(
 		varlink_client_call(client, "com.example.test.Later", NULL, &none, &nothing),

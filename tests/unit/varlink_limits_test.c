@@ -191,8 +191,7 @@ static void no_user_takes_all_connections(void **state)
 
 	pids[0] = crowd_new(f->path, 20001, 40);
 	settle(f);
-	assert_int_equal(
-		count_room(f), VARLINK_CONNECTIONS_MAX - VARLINK_CONNECTIONS_PER_UID_MAX);
+	assert_int_equal(count_room(f), VARLINK_CONNECTIONS_MAX - VARLINK_CONNECTIONS_PER_UID_MAX);
 	for (int i = 1; i < 8; i++) {
 		pids[i] = crowd_new(f->path, 20001 + i, 40);
 		settle(f);
