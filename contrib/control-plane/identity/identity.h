@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/*
+ * Who calls, and what they may do. A bearer token is the server's own (kept as its SHA-256) or a
+ * JWT of an OIDC issuer. Either way it gives a principal with roles in scopes.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cleanup.h"
+
+/* What each may do is told in README.md; roles do not include one another, save that all may read.
+ */
+enum role {
+	ROLE_READER,
+	ROLE_REQUESTER,
+	ROLE_APPROVER,
+	ROLE_ADMINISTRATOR,
+	ROLE_COUNT,
+};
+
+const char *role_name(enum role role);
+int role_parse(const char *name, enum role *ret); /* 0 or -EINVAL */
+
+/*
+ * scope: "/", "/subscriptions/S", ".../resourceGroups/R", or a resource's whole id. It holds a
+ * resource where it is a prefix of its id by whole segments, without regard to case.
+ */
+struct assignment {
+	enum role role;
+	char *scope;
+};
+
+struct principal {
+	char *name; /* "alice@example.org" */
+	struct assignment *assignments;
+	size_t n_assignments;
+};
+
+struct principal *principal_free(struct principal *principal);
+DEFINE_CLEANUP(struct principal *, principal_free)
+
+bool scope_holds(const char *scope, const char *resource);
+
+/* 0 or -EINVAL: a scope begins with '/', has no empty segment and at most 512 bytes. */
+int scope_check(const char *scope);
+
+/* True where the principal has the role in a scope that holds the resource. */
+bool principal_has(const struct principal *principal, enum role role, const char *resource);
+
+/* True where the principal has any role in a scope that holds the resource: may read it. */
+bool principal_may_read(const struct principal *principal, const char *resource);
+
+/* What identity_authenticate() returns, besides 0 and -ENOMEM. */
+enum identity_answer {
+	IDENTIFIED = 0,
+	NOT_IDENTIFIED = 1,
+};
+
+struct identity;
+
+/*
+ * Finds out whose a bearer credential is, at a time. Returns IDENTIFIED and the principal, owned by
+ * the caller; NOT_IDENTIFIED with a sentence for the one who called, which says no more than they
+ * may know; -ENOMEM.
+ */
+int identity_authenticate(struct identity *identity, const char *bearer, int64_t now,
+	struct principal **ret, const char **ret_reason);
