@@ -16,6 +16,7 @@ BUILD ?= build
 CC ?= cc
 
 LIBRARIES := libnftnl libmnl libsystemd jansson jose libcrypto
+SERVER_LIBRARIES := libsystemd jansson jose libcrypto libmicrohttpd sqlite3
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wcast-qual -Wformat=2 -Wvla $(WERROR)
 HARDENING := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
 CFLAGS ?= -O2 -g
@@ -29,9 +30,10 @@ endif
 # pkg-config runs once, when first needed. The libraries' headers are system headers: our warnings are for our code.
 jitgate_cflags = $(eval jitgate_cflags := $(value jitgate_cflags_once))$(jitgate_cflags)
 jitgate_cflags_once = -std=gnu17 $(WARNINGS) $(HARDENING) -I. -Iinclude -D_GNU_SOURCE \
-	-DJITGATE_VERSION='"$(VERSION)"' $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(LIBRARIES)))
+	-DJITGATE_VERSION='"$(VERSION)"' $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(LIBRARIES) $(SERVER_LIBRARIES)))
 jitgate_ldflags = -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 jitgate_libs = $(eval jitgate_libs := $(shell pkg-config --libs $(LIBRARIES)))$(jitgate_libs)
+server_libs = $(eval server_libs := $(shell pkg-config --libs $(SERVER_LIBRARIES)))$(server_libs)
 
 COMPILE = $(CC) $(jitgate_cflags) $(CFLAGS) -MMD -MP
 LINK = $(CC) $(jitgate_ldflags) $(CFLAGS) $(LDFLAGS)
@@ -43,6 +45,7 @@ common := $(call objects,$(wildcard agent/common/*.c))
 nft := $(call objects,$(wildcard nft/*.c))
 daemon := $(call objects,$(filter-out agent/daemon/main.c,$(wildcard agent/daemon/*.c)))
 cli := $(call objects,$(wildcard agent/cli/*.c))
+server := $(call objects,$(wildcard contrib/control-plane/*/*.c))
 unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
 bench := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
@@ -70,9 +73,20 @@ $(BUILD)/jitgated $(BUILD)/jitgate:
 # Tests of the command line's parts need these; the rest is in the library.
 $(filter $(BUILD)/tests/unit/cli_%,$(unit_tests)): $(filter-out %/main.o,$(cli))
 
-$(unit_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
+$(BUILD)/libserver.a: $(common) $(server)
+	$(call say,AR)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+server_tests := $(filter $(BUILD)/tests/unit/server_%,$(unit_tests))
+
+$(filter-out $(server_tests),$(unit_tests)): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
 	$(call say,LD)
 	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(jitgate_libs) -lcmocka
+
+$(server_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libserver.a
+	$(call say,LD)
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(server_libs) -lcmocka
 
 $(bench): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
 	$(call say,LD)
