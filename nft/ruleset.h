@@ -4,9 +4,9 @@
 /*
  * The rules of table inet jitgate, and what it takes to have them instead of what is there.
  *
- *   prerouting ─▶ managed port? ─▶ gate ─▶ to this host? ─┬─▶ bare SYN, UDP ─▶ new4, new6 ─▶
- * granted, refuse (raw)                                                 └─▶ other TCP ─▶
- * established ─▶ …
+ *   prerouting (raw)
+ *   managed port? ─▶ gate ─▶ to this host? ─┬─▶ bare SYN, UDP ─▶ new4, new6 ─▶ granted, refuse
+ *                                           └─▶ other TCP ─▶ established ─▶ …
  *
  * Where the host does destination NAT, UDP, and TCP that is no bare SYN, is judged after connection
  * tracking (prerouting_tracked), and what a redirect brings to a managed port is judged at input.

@@ -4,16 +4,15 @@
 /*
  * What the ledgers hold, a JSON object a line:
  *
- *   {"document": "<jws>", "id": id, "at": µs, …}                    admitted; verified again when
- * read a grant:       "boot": id, "deadline": µs a revocation:  "revokes": [id, …] a policy:
- * "policy": {claims}
- *   {"local": {claims}, "at": µs, "boot": id, "deadline": µs}       a grant of local root (runtime
- * ledger only)
- *   {"revoked": id, "reason": text, "at": µs}                       by local root
- *   {"clock": µs}                                                   the wall clock has been there
- *   {"session": {…}, "grant": id, "subject": text, "at": µs}        was let in (runtime ledger
- * only)
- *   {"ended": {…}}                                                  that session is over (as above)
+ *   {"document": "<jws>", "id": id, "at": µs, …}              admitted; verified again when read
+ *        a grant:       "boot": id, "deadline": µs
+ *        a revocation:  "revokes": [id, …]
+ *        a policy:      "policy": {claims}
+ *   {"local": {claims}, "at": µs, "boot": id, "deadline": µs}  of local root (runtime ledger only)
+ *   {"revoked": id, "reason": text, "at": µs}                 by local root
+ *   {"clock": µs}                                             the wall clock has been there
+ *   {"session": {…}, "grant": id, "subject": text, "at": µs}  was let in (runtime ledger only)
+ *   {"ended": {…}}                                            that session is over (as above)
  *
  * "at" is wall-clock time, "deadline" CLOCK_BOOTTIME of that boot. Neither can make a grant last
  * longer than its document says. What only closes is believed without its signature, so that it

@@ -3,8 +3,8 @@
 /*
  * What one packet costs in several namespaces that differ in their rules only:
  *
- *   packets KIND ROUNDS CLIENT,SERVER,NUMBER…      KIND: udp4, udp6, syn4, syn6, ack4, ack6,
- * flood4, flood6
+ *   packets KIND ROUNDS CLIENT,SERVER,NUMBER…
+ *           KIND: udp4, udp6, syn4, syn6, ack4, ack6, flood4, flood6
  *
  * A veth pair leads from the namespace CLIENT to SERVER, with the addresses that make_address()
  * says. Bursts go to one server after the other, round after round, and what their median costs is

@@ -3,8 +3,10 @@
 /*
  * From a signed grant, written to the agent's socket, to the kernel's set and to the answer:
  *
- *   submit load SOCKET DOCUMENTS                       all of them; fails where one does not become
- * active submit time COUNT [NAMESPACE SOCKET DOCUMENTS]…    one to each agent in turn, COUNT times
+ *   submit load SOCKET DOCUMENTS
+ *           all of them; fails where one does not become active
+ *   submit time COUNT [NAMESPACE SOCKET DOCUMENTS]…
+ *           one to each agent in turn, COUNT times
  *
  * That the element is in the kernel, the kernel's own notification says, to a listener that has
  * nothing to do with the agent. Prints the quantiles, in microseconds, of both:
