@@ -10,7 +10,6 @@
 #include "cleanup.h"
 
 #define CONFIG_PORTS_MAX 256
-#define CONFIG_FILE_BYTES_MAX (256 * 1024)
 
 enum gate_mode {
 	MODE_ENFORCE,

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "agent/common/config.h"
+#include "agent/common/settings.h"
 
 static char directory[] = "/tmp/config-test-XXXXXX";
 static char path[64];
@@ -274,7 +275,7 @@ static void a_mistake_is_told_with_its_line(void **state)
 		{ AGENT "[port a]\nmax_request_access_duration = 3h\n",
 			":4: max_request_access_duration must be an ISO 8601 duration from PT1M to "
 			"P366D, "
-			"as PT3H, not \"3h\"" },
+			"as PT3H or PT90S, not \"3h\"" },
 		{ AGENT "[port a]\nmax_request_access_duration = PT59S\n",
 			":4: max_request_access_duration must be" },
 		{ AGENT "[port a]\nmax_request_access_duration = P367D\n",
@@ -365,7 +366,7 @@ static void lists_are_bounded(void **state)
 
 static void a_file_that_can_not_be_read_is_named(void **state)
 {
-	_cleanup_(freep) char *large = malloc(CONFIG_FILE_BYTES_MAX + 1);
+	_cleanup_(freep) char *large = malloc(SETTINGS_FILE_BYTES_MAX + 1);
 	_cleanup_(freep) char *error = NULL;
 	struct config *config = NULL;
 
@@ -375,15 +376,15 @@ static void a_file_that_can_not_be_read_is_named(void **state)
 	assert_string_equal(error + strlen(path), ": No such file or directory");
 	free(error);
 	assert_int_equal(config_load(directory, &config, &error), -EISDIR);
-	memset(large, '\n', CONFIG_FILE_BYTES_MAX + 1);
-	assert_error_bytes(large, CONFIG_FILE_BYTES_MAX + 1, ": longer than 256 KiB");
+	memset(large, '\n', SETTINGS_FILE_BYTES_MAX + 1);
+	assert_error_bytes(large, SETTINGS_FILE_BYTES_MAX + 1, ": longer than 256 KiB");
 }
 
 /* Reads agent.conf.example with the "#" in front of each setting taken off. */
 static char *example_uncommented(void)
 {
 	FILE *file = fopen("agent.conf.example", "re");
-	char *text = calloc(1, CONFIG_FILE_BYTES_MAX), *end = text, line[512];
+	char *text = calloc(1, SETTINGS_FILE_BYTES_MAX), *end = text, line[512];
 
 	if (!file) {
 		free(text);
