@@ -90,7 +90,7 @@ $(server_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libserver.a
 
 $(bench): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
 	$(call say,LD)
-	$(Q)$(LINK) -o $@ $^ $(jitgate_libs)
+	$(Q)$(LINK) -o $@ $^ $(jitgate_libs) -lssl
 
 .PHONY: bench
 bench: all $(bench)
