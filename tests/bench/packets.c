@@ -3,14 +3,16 @@
 /*
  * What one packet costs in several namespaces that differ in their rules only:
  *
- *   packets KIND ROUNDS CLIENT,SERVER,NUMBER…
- *           KIND: udp4, udp6, syn4, syn6, ack4, ack6, flood4, flood6
+ *   packets KIND ROUNDS PHASES CLIENT,SERVER,NUMBER…
+ *
+ * KIND is udp4, udp6, syn4, syn6, ack4, ack6, flood4 or flood6.
  *
  * A veth pair leads from the namespace CLIENT to SERVER, with the addresses that make_address()
  * says. Bursts go to one server after the other, round after round, and what their median costs is
  * printed, and the median of what each costs more than the first one of the same round. Sender and
  * receiver are on one CPU: the packet is through the receiver's rules, and in its socket or
- * dropped, when send() returns.
+ * dropped, when send() returns. Of several phases each has its own results, and all but the first
+ * begin when a line is read: what reads the results changes the rules in between.
  */
 
 #include <arpa/inet.h>
@@ -296,34 +298,53 @@ static const struct kind *kind_find(const char *name)
 	errx(EXIT_FAILURE, "%s: no such kind", name);
 }
 
+static void print_results(struct server *servers, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct server *server = &servers[i];
+
+		if (server->to >= 0 && server->n_delivered != server->n_sent)
+			errx(EXIT_FAILURE, "%s: %zu of %zu packets were delivered", server->name,
+				server->n_delivered, server->n_sent);
+		printf("%s %.2f %.2f\n", server->name, samples_quantile(&server->costs, 0.5),
+			samples_quantile(&server->extras, 0.5));
+		server->costs.n = server->extras.n = 0;
+		server->n_sent = server->n_delivered = 0;
+	}
+	fflush(stdout);
+}
+
+static void measure_phase(
+	struct server *servers, size_t n, const struct kind *kind, uint32_t n_rounds)
+{
+	for (uint32_t round = 0; round < n_rounds; round++)
+		measure_round(servers, n, kind, round);
+	print_results(servers, n);
+}
+
 int main(int argc, char **argv)
 {
 	static struct server servers[SERVERS_MAX];
 	const struct kind *kind;
-	size_t n = argc - 3;
+	size_t n = argc - 4;
 	uint32_t n_rounds;
+	char line[8];
 
-	if (argc < 4 || n > SERVERS_MAX)
-		errx(2, "usage: packets KIND ROUNDS CLIENT,SERVER,NUMBER...");
+	if (argc < 5 || n > SERVERS_MAX)
+		errx(2, "usage: packets KIND ROUNDS PHASES CLIENT,SERVER,NUMBER...");
 	kind = kind_find(argv[1]);
 	n_rounds = atoi(argv[2]) + WARM_UP_ROUNDS;
 	pin_to_cpu(0);
 	for (size_t i = 0; i < n; i++) {
-		const char *client = strtok(argv[3 + i], ","), *name = strtok(NULL, ",");
+		const char *client = strtok(argv[4 + i], ","), *name = strtok(NULL, ",");
 		const char *number = strtok(NULL, ",");
 
 		if (!number)
 			errx(2, "a server is CLIENT,SERVER,NUMBER");
 		server_open(&servers[i], kind, client, name, atoi(number));
 	}
-	for (uint32_t round = 0; round < n_rounds; round++)
-		measure_round(servers, n, kind, round);
-	for (size_t i = 0; i < n; i++) {
-		if (servers[i].to >= 0 && servers[i].n_delivered != servers[i].n_sent)
-			errx(EXIT_FAILURE, "%s: %zu of %zu packets were delivered", servers[i].name,
-				servers[i].n_delivered, servers[i].n_sent);
-		printf("%s %.2f %.2f\n", servers[i].name, samples_quantile(&servers[i].costs, 0.5),
-			samples_quantile(&servers[i].extras, 0.5));
-	}
+	measure_phase(servers, n, kind, n_rounds);
+	for (int phase = 1; phase < atoi(argv[3]) && fgets(line, sizeof(line), stdin); phase++)
+		measure_phase(servers, n, kind, n_rounds);
 	return EXIT_SUCCESS;
 }
