@@ -21,6 +21,10 @@
 #define TYPE_INET_SERVICE 13u
 #define TYPE_BITS 6
 
+/* How often the kernel looks for what has run out, to free its memory: what has run out is found by
+ * no packet all the same. Its own choice is each second: with 10,000 elements 0.7 ms of work. */
+#define GC_INTERVAL_MS 10000
+
 /* Of the set's user data: keys are in network byte order (nft's BYTEORDER_BIG_ENDIAN). */
 #define BYTEORDER_BIG_ENDIAN 2
 
@@ -144,6 +148,8 @@ struct nftnl_set *gate_set_new(enum gate_set id)
 	nftnl_set_set_u32(set, NFTNL_SET_KEY_LEN, definition_key_bytes(definition));
 	if (definition->timeout_ms)
 		nftnl_set_set_u64(set, NFTNL_SET_TIMEOUT, definition->timeout_ms);
+	if (definition->flags & NFT_SET_TIMEOUT)
+		nftnl_set_set_u32(set, NFTNL_SET_GC_INTERVAL, GC_INTERVAL_MS);
 	if (definition->size)
 		nftnl_set_set_u32(set, NFTNL_SET_DESC_SIZE, definition->size);
 	if (set_add_fields(set, definition) < 0 || set_add_userdata(set, definition->comment) < 0 ||

@@ -112,6 +112,9 @@ def test_nft_lists_the_gate_and_can_load_what_it_lists(world, agent, nat):
         for name in "grants", "grant_ranges", "always_allow", "denied":
             assert sets[name + family]["type"] == [
                 f"ipv{family}_addr", "inet_proto", "inet_service"]
+        # Left alone, the kernel walks through each set every second.
+        for name in "grants", "grant_ranges", "flows", "denied":
+            assert sets[name + family]["gc-interval"] == 10
     assert "192.0.2.0" in json.dumps(sets["grant_ranges4"]["elem"])
     assert "192.0.2.77" in json.dumps(sets["grants4"]["elem"])
 
