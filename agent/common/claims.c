@@ -101,15 +101,15 @@ static int claim_id(const json_t *claims, char **ret, struct refusal *refusal)
 	return string_copy(value, ret);
 }
 
-/* A list with at least one element. Returns 0, REFUSED. */
-static int list_check(const json_t *list, const struct where *where, const char *name, size_t max,
-	struct refusal *refusal)
+/* A list of min to max elements. Returns 0, REFUSED. */
+static int list_check(const json_t *list, const struct where *where, const char *name, size_t min,
+	size_t max, struct refusal *refusal)
 {
 	if (!list)
 		return refuse(refusal, REFUSAL_MALFORMED, "%s%s is missing", where->text, name);
 	if (!json_is_array(list))
 		return refuse(refusal, REFUSAL_MALFORMED, "%s%s is not a list", where->text, name);
-	if (json_array_size(list) == 0)
+	if (json_array_size(list) < min)
 		return refuse(
 			refusal, REFUSAL_MALFORMED, "%s%s is an empty list", where->text, name);
 	if (json_array_size(list) > max)
@@ -128,7 +128,7 @@ static int audience_check(const json_t *claims, struct refusal *refusal)
 
 	if (!json_is_array(audience))
 		return string_check(audience, &nowhere, "aud", 1, refusal);
-	r = list_check(audience, &nowhere, "aud", AUDIENCES_MAX, refusal);
+	r = list_check(audience, &nowhere, "aud", 1, AUDIENCES_MAX, refusal);
 	if (r != 0)
 		return r;
 	json_array_foreach (audience, i, value) {
@@ -211,7 +211,7 @@ static int prefixes_read(const json_t *json, const struct where *where, struct d
 		return refuse(refusal, REFUSAL_MALFORMED, "%sgives both %s and %s", where->text,
 			name, name_list);
 	if (list) {
-		r = list_check(list, where, name_list, DOCUMENT_PREFIXES_MAX, refusal);
+		r = list_check(list, where, name_list, 1, DOCUMENT_PREFIXES_MAX, refusal);
 		if (r != 0)
 			return r;
 		n = json_array_size(list);
@@ -294,17 +294,19 @@ static int port_read(enum document_kind kind, const json_t *json, const struct w
 	return duration_read(json, where, &port->max_duration, refusal);
 }
 
+/* A policy may name none: that is how a control plane lets go of a VM. */
 static int claim_ports(const json_t *claims, struct document *document, struct refusal *refusal)
 {
+	size_t min = document->kind == DOCUMENT_POLICY ? 0 : 1;
 	const json_t *list = json_object_get(claims, "ports");
 	const json_t *json;
 	size_t i;
 	int r;
 
-	r = list_check(list, &(struct where){ "" }, "ports", DOCUMENT_PORTS_MAX, refusal);
+	r = list_check(list, &(struct where){ "" }, "ports", min, DOCUMENT_PORTS_MAX, refusal);
 	if (r != 0)
 		return r;
-	document->ports = calloc(json_array_size(list), sizeof(*document->ports));
+	document->ports = calloc(json_array_size(list) + 1, sizeof(*document->ports));
 	if (!document->ports)
 		return -ENOMEM;
 	json_array_foreach (list, i, json) {
@@ -382,7 +384,7 @@ static int revocation_read(
 	r = claim_string_optional(claims, "reason", &revocation->reason, refusal);
 	if (r != 0)
 		return r;
-	r = list_check(list, &(struct where){ "" }, "revokes", DOCUMENT_REVOKES_MAX, refusal);
+	r = list_check(list, &(struct where){ "" }, "revokes", 1, DOCUMENT_REVOKES_MAX, refusal);
 	if (r != 0)
 		return r;
 	revocation->revokes = calloc(json_array_size(list), sizeof(*revocation->revokes));

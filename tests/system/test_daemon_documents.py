@@ -238,6 +238,24 @@ def test_a_policy_makes_ports_managed(world, agent):
     assert_as_granted(agent)
 
 
+def test_a_policy_that_names_no_port_lets_go(world, agent):
+    """What agent.conf names stays shut; all else opens, and stays open over a restart."""
+    agent.start()
+    for port in 22, 8080:
+        Listener(world.vm, "0.0.0.0", port)
+    agent.submit(policy(agent, 1, policy_port("8080/tcp"), policy_port("22/tcp", "192.0.2.0/25")))
+    assert not is_open(world.stranger, "192.0.2.1", 8080)
+    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.200")) == "source_not_allowed"
+    agent.submit(policy(agent, 2))
+    for _ in range(2):
+        assert is_open(world.stranger, "192.0.2.1", 8080)
+        assert not is_open(world.stranger, "192.0.2.1", 22)
+        assert refusal(agent, policy(agent, 1, policy_port("8080/tcp"), jti="late")) == "stale_policy"
+        restart(agent)
+    agent.grant("22/tcp", "192.0.2.200")
+    assert_as_granted(agent)
+
+
 def test_what_root_grants_needs_a_managed_port_only(agent):
     agent.start()
     agent.submit(policy(agent, 1, policy_port("22/tcp", "192.0.2.0/25", duration="PT1M")))

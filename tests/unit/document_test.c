@@ -1059,7 +1059,8 @@ static void a_policy_without_bounds_is_malformed(void **state)
 	static const char *const versions[] = { NULL, "null", "0", "-1", "1.0", "\"1\"", "true" };
 	static const char *const ports[] = {
 		NULL,
-		"[]",
+		"null",
+		"{}",
 		PORTS("\"number\":22,\"protocol\":\"TCP\"," SOURCE),
 		PORTS("\"number\":22,\"protocol\":\"TCP\",\"maxRequestAccessDuration\":\"PT1H\""),
 		PORTS("\"number\":22,\"protocol\":\"TCP\","
@@ -1076,6 +1077,8 @@ static void a_policy_without_bounds_is_malformed(void **state)
 	for (size_t i = 0; i < N_ELEMENTS(ports); i++)
 		assert_changed(DOCUMENT_POLICY, "ports", ports[i], REFUSAL_MALFORMED);
 	assert_changed(DOCUMENT_POLICY, "version", "9223372036854775807", REFUSAL_NONE);
+	/* So a control plane lets go of a VM. */
+	assert_changed(DOCUMENT_POLICY, "ports", "[]", REFUSAL_NONE);
 }
 
 static void a_key_that_can_not_sign_signs_nothing(void **state)
