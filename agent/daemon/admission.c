@@ -106,17 +106,25 @@ static int judge_revocation(
 	return ADMITTED;
 }
 
+/* It takes the place of the policy in force, so its key must have a say over that one's ports too:
+ * leaving a port out opens it. */
 static int judge_policy(
 	const struct admission *admission, const struct document *document, struct refusal *refusal)
 {
-	if (document->version <= admission->policy_version)
+	const struct document *old = admission->policy;
+	int status;
+
+	if (old && document->version <= old->version)
 		return refuse(refusal, REFUSAL_STALE_POLICY,
 			"policy version %" PRIu64 " is not above version %" PRIu64
 			", which is in force",
-			document->version, admission->policy_version);
-	return document->key
-		? key_check_ports(document->key, document->ports, document->n_ports, refusal)
-		: ADMITTED;
+			document->version, old->version);
+	if (!document->key)
+		return ADMITTED;
+	status = key_check_ports(document->key, document->ports, document->n_ports, refusal);
+	if (status == 0 && old)
+		status = key_check_ports(document->key, old->ports, old->n_ports, refusal);
+	return status;
 }
 
 int admission_judge(const struct admission *admission, const struct document *document,

@@ -12,7 +12,7 @@ struct admission {
 	const struct registry *registry;
 	int64_t now; /* seconds */
 	int64_t latest; /* the latest time this agent has seen */
-	uint64_t policy_version; /* of the signed policy in force; 0: none */
+	const struct document *policy; /* the signed one in force, or NULL */
 	size_t max_grants;
 };
 

@@ -215,7 +215,7 @@ static int judge(struct agent *agent, const struct document *document, const uin
 		.registry = agent->registry,
 		.now = moment_seconds(now),
 		.latest = (int64_t)(agent->latest_usec / USEC_PER_SEC),
-		.policy_version = agent->policy ? agent->policy->version : 0,
+		.policy = agent->policy,
 		.max_grants = agent->config->max_grants,
 	};
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import VarlinkError, new_key
+from harness import VarlinkError, new_key, port_claim
 from kernel import assert_as_granted, granted, ruleset
 
 
@@ -55,6 +55,39 @@ def test_a_narrowed_key(agent, second_key):
     assert refusal(agent, sign("53/udp", "*", 500, key=second_key)) == "port_not_managed"
     assert refusal(agent, sign("22/tcp", "*", 700, key=second_key)) == "duration_too_long"
     agent.submit(sign("53/udp", "*", 700))
+
+
+def policy(agent, version, *ports, **claims):
+    named = [{**port_claim(port, "*"), "maxRequestAccessDuration": "PT1H"} for port in ports]
+    return agent.sign("policy", jti=f"policy-{version}-{len(ports)}", iat=int(time.time()),
+                      version=version, ports=named, **claims)
+
+
+def test_what_a_narrowed_key_says_of_other_ports_changes_nothing(agent, second_key):
+    """It revokes no grant of theirs, and no policy of its own shuts them or lets them go."""
+    write_trust(agent, agent.key, second_key, k2={"jit_ports": ["22/tcp"]})
+    agent.start()
+    agent.submit(policy(agent, 1, "22/tcp", "8080/tcp"))
+    agent.grant("53/udp", "192.0.2.1", jti="other")
+    agent.grant("22/tcp", "192.0.2.2", jti="mine")
+    before = ruleset(agent.namespace)
+
+    def revocation(*ids):
+        return agent.sign("revocation", jti="-".join(("r", *ids)), revokes=list(ids), key=second_key)
+
+    for document in (revocation("other"), revocation("mine", "other"),
+                     policy(agent, 2, "22/tcp", "9090/tcp", key=second_key),
+                     policy(agent, 2, "22/tcp", key=second_key), policy(agent, 2, key=second_key)):
+        assert refusal(agent, document) == "port_not_managed"
+    assert active(agent) == ["mine", "other"] and ruleset(agent.namespace) == before
+    for _ in range(2):
+        agent.kill()
+        agent.start()
+        assert active(agent) == ["mine", "other"] and ruleset(agent.namespace) == before
+    agent.submit(revocation("mine"))
+    assert active(agent) == ["other"]
+    agent.submit(policy(agent, 2, "22/tcp"))
+    agent.submit(policy(agent, 3, key=second_key))
 
 
 def test_narrowing_a_key_ends_what_it_may_not_sign_any_more(agent, second_key):

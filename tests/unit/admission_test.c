@@ -278,24 +278,80 @@ static void test_revoked_ids_are_bounded(void **state)
 	assert_int_equal(judge(world, document), REFUSAL_CAPACITY);
 }
 
+static struct document *policy_make(const char *id, int version, const char *numbers)
+{
+	_cleanup_(freep) char *copy = strdup(numbers), *ports = strdup("");
+	char *rest = copy, *number;
+
+	while ((number = strsep(&rest, " ")) && *number) {
+		_cleanup_(freep) char *before = ports;
+
+		assert_true(asprintf(&ports,
+				    "%s%s{'number': %s, 'protocol': 'TCP', "
+				    "'allowedSourceAddressPrefix': '*', "
+				    "'maxRequestAccessDuration': 'PT1H'}",
+				    before, *before ? ", " : "", number) > 0);
+	}
+	return document_make(DOCUMENT_POLICY,
+		"{'iss': 'cp', 'aud': 'vm', 'jti': '%s', 'iat': %lld, 'version': %d, 'ports': "
+		"[%s]}",
+		id, (long long)NOW + 5000, version, ports);
+}
+
 static void test_policies_grow(void **state)
 {
 	struct world *world = *state;
-	_cleanup_(document_freep) struct document *document = document_make(DOCUMENT_POLICY,
-		"{'iss': 'cp', 'aud': 'vm', 'jti': 'p', 'iat': %lld, 'version': 7, 'ports': "
-		"[{'number': 22, 'protocol': 'TCP', 'allowedSourceAddressPrefix': '*', "
-		"'maxRequestAccessDuration': 'PT1H'}]}",
-		(long long)NOW + 5000);
+	_cleanup_(document_freep) struct document *document = policy_make("p", 7, "22");
+	_cleanup_(document_freep) struct document *old = policy_make("old", 6, "");
 
 	assert_int_equal(judge(world, document), REFUSAL_NONE);
-	world->admission.policy_version = 6;
+	world->admission.policy = old;
 	assert_int_equal(judge(world, document), REFUSAL_NONE);
-	world->admission.policy_version = 7;
+	old->version = 7;
 	assert_int_equal(judge(world, document), REFUSAL_STALE_POLICY);
-	world->admission.policy_version = 8;
+	old->version = 8;
 	assert_int_equal(judge(world, document), REFUSAL_STALE_POLICY);
 	(void)admit(world, document, 0);
 	assert_int_equal(judge(world, document), CODE_KNOWN);
+}
+
+/* It may neither shut what is not its own, nor open it by leaving it out. */
+static void test_a_narrowed_key_keeps_to_its_ports(void **state)
+{
+	static char kid[] = "narrowed";
+	static const struct {
+		const char *old, *new;
+		int answer;
+	} cases[] = {
+		{ "", "22", REFUSAL_NONE },
+		{ "22", "22", REFUSAL_NONE },
+		{ "22", "", REFUSAL_NONE },
+		{ "", "80", REFUSAL_PORT_NOT_MANAGED },
+		{ "", "22 80", REFUSAL_PORT_NOT_MANAGED },
+		{ "22 80", "22", REFUSAL_PORT_NOT_MANAGED },
+		{ "80", "", REFUSAL_PORT_NOT_MANAGED },
+	};
+	struct trust_key key = {
+		.kid = kid,
+		.narrowed_ports = true,
+		.ports = { { { 22, 22 }, PROTOCOL_TCP } },
+		.n_ports = 1,
+	};
+	struct world *world = *state;
+
+	for (size_t i = 0; i < N_ELEMENTS(cases); i++) {
+		_cleanup_(document_freep) struct document *old =
+			policy_make("old", 1, cases[i].old);
+		_cleanup_(document_freep) struct document *new =
+			policy_make("new", 2, cases[i].new);
+
+		world->admission.policy = old;
+		new->key = &key;
+		assert_int_equal(judge(world, new), cases[i].answer);
+		new->key = NULL;
+		assert_int_equal(judge(world, new), REFUSAL_NONE);
+	}
+	world->admission.policy = NULL;
 }
 
 /* An id names one document, of whatever kind. */
@@ -321,6 +377,7 @@ int main(void)
 		TEST(test_revocations),
 		TEST(test_revoked_ids_are_bounded),
 		TEST(test_policies_grow),
+		TEST(test_a_narrowed_key_keeps_to_its_ports),
 		TEST(test_an_id_is_of_one_kind),
 	};
 
