@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`sessions: kill` and `on_expiry = kill` end what that grant let in, and nobody else's session."""
 
+import time
+
 import pytest
 
-from harness import Listener, Session, await_, is_open
+from harness import Listener, Session, Udp, await_, is_open
 
 KILLING_PORTS = {"ssh": {"number": 22, "on_expiry": "kill", "max_request_access_duration": "PT1H",
                          "always_allow": "198.51.100.66"},
@@ -161,3 +163,35 @@ def test_sessions_through_destination_nat_end(world, agent, to, between):
     assert not session.works()
     assert other.works()
     assert opened(agent) == ["other"]
+
+
+def test_a_flood_of_udp_sessions_does_not_delay_a_start(world, agent, measure):
+    """A granted source speaks from every port it has; the daemon is killed, and is back at once."""
+    Udp(world.vm, "192.0.2.1", 53)
+    agent.start()
+    agent.grant("53/udp", "192.0.2.0/24", jti="g")
+    n = 20000
+    flood = ("import socket\n"
+             f"for port in range(20000, {20000 + n}):\n"
+             "    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:\n"
+             "        s.bind(('192.0.2.7', port)); s.sendto(b'x', ('192.0.2.1', 53))\n")
+    world.requester.run("/usr/bin/python3", "-c", flood)
+
+    def told():
+        return len(agent.call("ListSessions")["sessions"])
+    await_(lambda: told() > 1000, what="sessions are told")
+    begun = time.monotonic()
+    agent.kill()
+    agent.start()
+    seconds = time.monotonic() - begun
+    measure(f"a start with {n} UDP sessions", f"{seconds:.2f} s")
+    assert seconds < 3
+    await_(lambda: told() >= n, 20, "all are known")
+    begun = time.monotonic()
+    agent.kill()
+    agent.start()
+    measure(f"a start with {n} UDP sessions, all recorded", f"{time.monotonic() - begun:.2f} s")
+    assert time.monotonic() - begun < 3
+    assert told() >= n
+    agent.revoke("g", sessions="kill")
+    await_(lambda: told() == 0, what="they are ended")

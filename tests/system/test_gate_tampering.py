@@ -2,11 +2,13 @@
 """Others change the gate: the kernel refuses, or the agent puts it back at once and says who it was."""
 
 import os
+import subprocess
 import time
 
 import pytest
 
 from harness import Listener, Session, await_, is_open
+from kernel import assert_as_granted
 from knocking import Accepting, Knocking
 
 # linux/proc_ns.h: the kernel names the culprit by its number in this one.
@@ -161,3 +163,47 @@ def test_one_who_connects_and_closes_without_end_does_not_delay_a_repair(
     # The kernel shows a new interval set a moment after the rules that look into it: a SYN that
     # falls in between is refused, and sent again.
     assert len(busy.refused) <= 5
+
+
+ENDLESS = """
+while :; do
+    echo "$1" | nft -f -
+done
+"""
+
+
+@pytest.mark.parametrize("what", ["elsewhere", "NAT", "the gate"])
+def test_changes_without_end_keep_nobody_from_being_answered(
+        world, agent, older_kernel, what, measure):
+    """Whoever may change nf_tables does so without end, in two processes; grants come in all the same."""
+    changes = {
+        "elsewhere": "add table inet x; add chain inet x y; add set inet x z { type ipv4_addr; };"
+                     "delete table inet x",
+        "NAT": "add table ip x; add chain ip x y { type nat hook prerouting priority -100; };"
+               "delete table ip x",
+        "the gate": "insert rule inet jitgate prerouting accept; add chain inet jitgate mine;"
+                    "add set inet jitgate z { type ipv4_addr; }",
+    }
+    listener = Listener(world.vm, "::", 22, dual_stack=True)
+    agent.environment.update(older_kernel)
+    agent.start()
+    culprits = [world.vm.spawn("sh", "-c", ENDLESS, "sh", changes[what], stderr=subprocess.DEVNULL)
+                for _ in range(2)]
+    slowest = 0
+    for n in range(40):
+        begun = time.monotonic()
+        agent.grant("22/tcp", f"192.0.2.{n + 100}")
+        assert agent.call("Status")["grants"]["active"] == n + 1
+        slowest = max(slowest, time.monotonic() - begun)
+    agent.grant("22/tcp", world.requester.v4)
+    if what != "the gate":
+        assert is_open(world.requester, world.vm.v4, 22)
+        assert not is_open(world.stranger, world.vm.v4, 22)
+    for culprit in culprits:
+        culprit.kill()
+        culprit.wait()
+    measure(f"grant and status while others change {what}, at most", f"{slowest * 1000:.0f} ms")
+    assert slowest < 2
+    await_(lambda: "mine" not in world.vm.run("nft", "list", "table", "inet", "jitgate"))
+    stands_as_before(world, world.vm.v4, 4, [Session(world.requester, world.vm.v4, listener)])
+    assert_as_granted(agent)
