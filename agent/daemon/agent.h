@@ -83,6 +83,7 @@ struct agent {
 	sd_event_source *legacy_source; /* iptables-legacy's lock file */
 	sd_event_source *retry_source; /* the gate could not be installed: again, until it can */
 	uint64_t retry_usec;
+	uint64_t repaired_usec; /* CLOCK_BOOTTIME: when the gate was last put back */
 	sd_event_source *compact_source; /* a ledger has grown */
 	sd_event_source *time_source; /* notes the time while grants are live */
 	sd_event_source *catch_up_source; /* the clock is behind until then */

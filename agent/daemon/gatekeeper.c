@@ -17,6 +17,12 @@
 #define RETRY_USEC_MIN (100 * USEC_PER_MSEC)
 #define RETRY_USEC_MAX (5 * USEC_PER_SEC)
 
+/* Repairs that follow one another within this: others change the table without end. */
+#define STORM_USEC (100 * USEC_PER_MSEC)
+
+/* A gate that is not there comes before whatever else there is to do. */
+#define WATCH_PRIORITY (2 * SD_EVENT_PRIORITY_IMPORTANT)
+
 /* A ruleset and the lists it points into. */
 struct wanted {
 	struct ruleset ruleset;
@@ -282,12 +288,18 @@ static void audit_repair(struct agent *agent, const struct watch_report *report,
 		});
 }
 
+/* In a storm, repairing takes turns with everything else: who asks must be answered, and the gate
+ * would not stand any longer. */
 static void repair(struct agent *agent, const struct watch_report *report)
 {
 	uint64_t from_usec = clock_boottime_usec();
+	bool storm = from_usec - agent->repaired_usec < STORM_USEC;
 
 	if (gatekeeper_install(agent) == 0)
 		audit_repair(agent, report, clock_boottime_usec() - from_usec);
+	agent->repaired_usec = clock_boottime_usec();
+	(void)sd_event_source_set_priority(
+		agent->watch_source, storm ? SD_EVENT_PRIORITY_NORMAL : WATCH_PRIORITY);
 }
 
 static void audit_destination_nat(struct agent *agent)
@@ -364,10 +376,8 @@ int gatekeeper_watch(struct agent *agent)
 	if (status == 0)
 		status = sd_event_add_io(agent->event, &agent->watch_source, watch_fd(agent->watch),
 			EPOLLIN, on_watch, agent);
-	/* A gate that is not there comes before whatever else there is to do. */
 	if (status >= 0)
-		status = sd_event_source_set_priority(
-			agent->watch_source, 2 * SD_EVENT_PRIORITY_IMPORTANT);
+		status = sd_event_source_set_priority(agent->watch_source, WATCH_PRIORITY);
 	if (status >= 0)
 		status = forwarding_open(&agent->forwarding);
 	if (status >= 0)
