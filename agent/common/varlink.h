@@ -20,8 +20,9 @@
 
 #define VARLINK_MESSAGE_BYTES_MAX (64 * 1024) /* what a server reads */
 #define VARLINK_REPLY_BYTES_MAX (16 * 1024 * 1024) /* what a client reads */
-#define VARLINK_BACKLOG_BYTES_MAX (1024 * 1024) /* unsent events: a slower subscriber is cut off \
-						 */
+#define VARLINK_BACKLOG_BYTES_MAX \
+	(1024 * 1024) /* unsent events: a slower subscriber is cut off \
+		       */
 #define VARLINK_CONNECTIONS_MAX 128
 #define VARLINK_CONNECTIONS_PER_UID_MAX 32 /* root and the server's own user excepted */
 /* Without a whole message; subscribers excepted. */
@@ -52,7 +53,9 @@ struct varlink_service {
 };
 
 /* Takes over listen_fd, a listening non-blocking Unix socket, on success. service must outlive the
- * server. Of VARLINK_CONNECTIONS_MAX, the last few are kept for root and the server's own user. */
+ * server. Of VARLINK_CONNECTIONS_MAX, the last few are kept for root and the server's own user.
+ * Where all are taken, whoever holds most loses the one that was idle longest to a newcomer who
+ * holds fewer, or to root. */
 int varlink_server_new(sd_event *event, int listen_fd, const struct varlink_service *service,
 	void *userdata, struct varlink_server **ret);
 struct varlink_server *varlink_server_free(struct varlink_server *server);

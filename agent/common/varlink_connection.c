@@ -55,13 +55,18 @@ static struct varlink_connection *connection_unref(struct varlink_connection *co
 }
 DEFINE_CLEANUP(struct varlink_connection *, connection_unref)
 
-void varlink_connection_close(struct varlink_connection *connection)
+static void list_push(struct varlink_server *server, struct varlink_connection *connection)
 {
-	struct varlink_server *server = connection->server;
+	connection->previous = NULL;
+	connection->next = server->connections;
+	if (connection->next)
+		connection->next->previous = connection;
+	server->connections = connection;
+	server->n_connections++;
+}
 
-	if (!server)
-		return;
-
+static void list_remove(struct varlink_server *server, struct varlink_connection *connection)
+{
 	if (connection->previous)
 		connection->previous->next = connection->next;
 	else
@@ -69,7 +74,16 @@ void varlink_connection_close(struct varlink_connection *connection)
 	if (connection->next)
 		connection->next->previous = connection->previous;
 	server->n_connections--;
+}
 
+void varlink_connection_close(struct varlink_connection *connection)
+{
+	struct varlink_server *server = connection->server;
+
+	if (!server)
+		return;
+
+	list_remove(server, connection);
 	connection->server = NULL;
 	connection->call = NULL;
 	connection->io = sd_event_source_disable_unref(connection->io);
@@ -80,7 +94,7 @@ void varlink_connection_close(struct varlink_connection *connection)
 	connection_unref(connection);
 }
 
-static bool connection_is_busy(const struct varlink_connection *connection)
+bool varlink_connection_is_busy(const struct varlink_connection *connection)
 {
 	return connection->call || frame_writer_unsent(&connection->writer) > 0;
 }
@@ -225,9 +239,11 @@ static void connection_receive(struct varlink_connection *connection)
 	r = frame_reader_receive(&connection->reader, connection->fd, &text, &n_bytes);
 	if (r == -EAGAIN || r == FRAME_PART)
 		return;
-	if (r == FRAME_WHOLE)
+	if (r == FRAME_WHOLE) {
+		list_remove(connection->server, connection);
+		list_push(connection->server, connection);
 		r = connection_dispatch(connection, text, n_bytes);
-	else if (r == FRAME_END)
+	} else if (r == FRAME_END)
 		r = -EPIPE;
 	frame_reader_done(&connection->reader);
 	if (r < 0)
@@ -244,13 +260,13 @@ static int connection_on_io(sd_event_source *source, int fd, uint32_t revents, v
 	(void)fd;
 
 	/* Nobody is left to read the answer. What was sent before leaving is still handled. */
-	if (gone && connection_is_busy(connection)) {
+	if (gone && varlink_connection_is_busy(connection)) {
 		varlink_connection_close(connection);
 		return 0;
 	}
 	if ((revents & EPOLLOUT) && connection_send(connection) < 0)
 		return 0;
-	if (!connection_is_busy(connection))
+	if (!varlink_connection_is_busy(connection))
 		connection_receive(connection);
 	connection_update(connection);
 	return 0;
@@ -299,11 +315,7 @@ int varlink_connection_new(struct varlink_server *server, int fd, struct varlink
 	connection->peer = *peer;
 	*peer = (struct varlink_peer){ 0 };
 	connection->server = server;
-	connection->next = server->connections;
-	if (connection->next)
-		connection->next->previous = connection;
-	server->connections = TAKE_PTR(connection);
-	server->n_connections++;
+	list_push(server, TAKE_PTR(connection));
 	return 0;
 }
 

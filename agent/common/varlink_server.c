@@ -161,18 +161,67 @@ static int peer_read(int fd, struct varlink_peer *ret)
 	return 0;
 }
 
-static bool server_has_room(const struct varlink_server *server, uid_t uid)
+/* Root and the server's own user. */
+static bool uid_is_trusted(uid_t uid)
 {
-	size_t n_of_uid = 0;
+	return uid == 0 || uid == geteuid();
+}
 
-	if (uid == 0 || uid == geteuid())
-		return server->n_connections < VARLINK_CONNECTIONS_MAX;
-	if (server->n_connections >= VARLINK_CONNECTIONS_MAX - CONNECTIONS_RESERVED)
-		return false;
+static size_t server_count_uid(const struct varlink_server *server, uid_t uid)
+{
+	size_t n = 0;
 
 	for (const struct varlink_connection *c = server->connections; c; c = c->next)
-		n_of_uid += c->peer.uid == uid;
-	return n_of_uid < VARLINK_CONNECTIONS_PER_UID_MAX;
+		n += c->peer.uid == uid;
+	return n;
+}
+
+/* Of the user who holds most, and more than n, the connection that has been idle longest; one on
+ * which a call is under way only where all are. NULL: nobody holds so many. */
+static struct varlink_connection *server_find_crowder(struct varlink_server *server, size_t n)
+{
+	struct varlink_connection *found = NULL;
+
+	/* Who spoke last comes first in the list, so the last that fits is the one. */
+	for (struct varlink_connection *c = server->connections; c; c = c->next) {
+		size_t n_of_uid;
+
+		if (uid_is_trusted(c->peer.uid))
+			continue;
+		n_of_uid = server_count_uid(server, c->peer.uid);
+		if (n_of_uid < n || (n_of_uid == n && (!found || found->peer.uid != c->peer.uid)))
+			continue;
+		if (n_of_uid == n && varlink_connection_is_busy(c) &&
+			!varlink_connection_is_busy(found))
+			continue;
+		found = c;
+		n = n_of_uid;
+	}
+	return found;
+}
+
+/*
+ * Where all places are taken, a user who holds fewer than another is let in for the longest idle of
+ * the one who holds most: a crowd keeps itself out, and nobody else. By two at least, or two users
+ * would put each other out in turn.
+ */
+static bool server_make_room(struct varlink_server *server, uid_t uid)
+{
+	size_t n_of_uid = server_count_uid(server, uid), max = VARLINK_CONNECTIONS_MAX;
+	struct varlink_connection *crowder;
+
+	if (!uid_is_trusted(uid)) {
+		if (n_of_uid >= VARLINK_CONNECTIONS_PER_UID_MAX)
+			return false;
+		max -= CONNECTIONS_RESERVED;
+	}
+	if (server->n_connections < max)
+		return true;
+	crowder = server_find_crowder(server, uid_is_trusted(uid) ? 0 : n_of_uid + 1);
+	if (!crowder)
+		return false;
+	varlink_connection_close(crowder);
+	return true;
 }
 
 /*
@@ -209,7 +258,7 @@ static int server_on_accept(
 	}
 
 	/* Whom we can't serve finds the connection closed; the listener goes on for the others. */
-	if (peer_read(fd, &peer) < 0 || !server_has_room(server, peer.uid))
+	if (peer_read(fd, &peer) < 0 || !server_make_room(server, peer.uid))
 		return 0;
 	if (varlink_connection_new(server, fd, &peer) == 0)
 		TAKE_FD(fd);

@@ -44,7 +44,7 @@ struct varlink_server {
 	int listen_fd;
 	int spare_fd; /* given up to turn peers away when descriptors run out */
 	sd_event_source *accept;
-	struct varlink_connection *connections;
+	struct varlink_connection *connections; /* who spoke last comes first */
 	size_t n_connections;
 };
 
@@ -53,6 +53,9 @@ int varlink_connection_new(struct varlink_server *server, int fd, struct varlink
 
 /* Closes and takes it off the list; closed twice is fine. */
 void varlink_connection_close(struct varlink_connection *connection);
+
+/* True while a call is under way (a subscription always is) or its answer being sent. */
+bool varlink_connection_is_busy(const struct varlink_connection *connection);
 
 /* Finds the method and calls it. Returns 0, or -errno where the call will not be answered. */
 int varlink_server_dispatch(struct varlink_server *server, struct varlink_call *call,

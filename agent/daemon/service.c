@@ -19,7 +19,6 @@
 
 #define INTERFACE "io.jitgate.Agent"
 #define SOCKET_BACKLOG 64
-#define SUBSCRIBERS_MAX 64
 #define REASON_BYTES_MAX 1024
 #define READERS_GROUP "jitgate"
 
@@ -409,10 +408,9 @@ static int call_monitor(struct varlink_call *call, json_t *parameters, void *use
 	if (!varlink_call_wants_more(call))
 		return varlink_call_invalid_parameter(call, "more");
 	subscribers_prune(agent);
-	if (agent->n_subscribers == SUBSCRIBERS_MAX)
-		return failed(call, -EUSERS, "too many listen already");
+	/* One for each connection at most, and whose they are the server sees to. */
 	if (!agent->subscribers)
-		agent->subscribers = calloc(SUBSCRIBERS_MAX, sizeof(struct varlink_call *));
+		agent->subscribers = calloc(VARLINK_CONNECTIONS_MAX, sizeof(struct varlink_call *));
 	if (!agent->subscribers)
 		return -ENOMEM;
 	agent->subscribers[agent->n_subscribers++] = varlink_call_ref(call);

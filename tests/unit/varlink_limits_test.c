@@ -132,76 +132,242 @@ static void connections_are_bounded(void **state)
 	peer_expect(f, late, ECHOED("room"));
 }
 
-/* Another user: opens n connections, tells when they stand, and keeps them until told. */
-static pid_t crowd_new(const char *path, uid_t uid, int n)
-{
-	int pair[2];
+/* Another user: a process that holds connections, and does with them what it is told. */
+struct crowd {
 	pid_t pid;
-	char byte;
+	int control;
+};
+
+#define CROWD_MAX 64
+
+static void crowd_run(const char *path, int control)
+{
+	int fds[CROWD_MAX], n = 0;
+	char command[2], byte;
+	ssize_t n_read;
+
+	while (read(control, command, sizeof(command)) == sizeof(command)) {
+		int fd = fds[(int)command[1]];
+
+		switch (command[0]) {
+		case '+': /* one more */
+			fds[n++] = connect_peer(path);
+			break;
+		case 'e':
+			(void)!send(fd, ECHO("x"), sizeof(ECHO("x")), MSG_NOSIGNAL);
+			break;
+		case 'w':
+			(void)!send(fd, MORE("Watch"), sizeof(MORE("Watch")), MSG_NOSIGNAL);
+			break;
+		}
+		/* Whether it is open, of the one; what has come is of no interest. */
+		fd = fds[command[0] == '+' ? n - 1 : command[1]];
+		do
+			n_read = recv(fd, &byte, 1, 0);
+		while (n_read == 1);
+		byte = n_read < 0 && errno == EAGAIN ? 'o' : 'c';
+		(void)!write(control, &byte, 1);
+	}
+	_exit(0);
+}
+
+static char crowd_tell(const struct crowd *crowd, char what, int i)
+{
+	const char command[2] = { what, i };
+	char answer;
+
+	assert_int_equal(write(crowd->control, command, sizeof(command)), sizeof(command));
+	assert_int_equal(read(crowd->control, &answer, 1), 1);
+	return answer;
+}
+
+static bool crowd_has(struct fixture *f, const struct crowd *crowd, int i)
+{
+	settle(f);
+	return crowd_tell(crowd, '?', i) == 'o';
+}
+
+static int crowd_count(struct fixture *f, const struct crowd *crowd, int n)
+{
+	int n_open = 0;
+
+	for (int i = 0; i < n; i++)
+		n_open += crowd_has(f, crowd, i);
+	return n_open;
+}
+
+static void crowd_add(struct fixture *f, const struct crowd *crowd, int n)
+{
+	for (int i = 0; i < n; i++)
+		(void)crowd_tell(crowd, '+', 0);
+	settle(f);
+}
+
+static struct crowd crowd_new(struct fixture *f, uid_t uid, int n)
+{
+	struct crowd crowd;
+	int pair[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		if (setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+	crowd.pid = fork();
+	assert_true(crowd.pid >= 0);
+	if (crowd.pid == 0) {
+		/* What the server closes must not stay open here. */
+		if (dup2(pair[0], 3) < 0 || close_range(4, ~0u, 0) < 0 ||
+			setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
 			_exit(1);
-		for (int i = 0; i < n; i++)
-			connect_peer(path);
-		(void)!write(pair[0], "", 1);
-		for (;;)
-			pause();
+		crowd_run(f->path, 3);
 	}
 	close(pair[0]);
-	assert_int_equal(read(pair[1], &byte, 1), 1);
-	close(pair[1]);
-	return pid;
+	crowd.control = pair[1];
+	crowd_add(f, &crowd, n);
+	return crowd;
 }
 
-static void crowd_leave(pid_t pid)
+static void crowd_leave(struct fixture *f, struct crowd *crowd)
 {
-	kill(pid, SIGKILL);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	close(crowd->control);
+	kill(crowd->pid, SIGKILL);
+	assert_int_equal(waitpid(crowd->pid, NULL, 0), crowd->pid);
+	settle(f);
 }
 
-/* How many connections there is still room for. */
-static size_t count_room(struct fixture *f)
-{
-	size_t n = 0, before = f->n_peers;
-	char byte;
+#define FOR_OTHERS (VARLINK_CONNECTIONS_MAX - 8) /* the rest is kept for root */
 
-	for (int i = 0; i < VARLINK_CONNECTIONS_MAX; i++)
-		peer_new(f);
-	settle(f);
-	for (size_t i = before; i < f->n_peers; i++) {
-		n += recv(f->peers[i], &byte, 1, 0) < 0;
-		close(f->peers[i]);
-	}
-	f->n_peers = before;
-	settle(f);
-	return n;
-}
-
-static void no_user_takes_all_connections(void **state)
+static void no_user_takes_more_than_his_share(void **state)
 {
 	struct fixture *f = *state;
-	pid_t pids[8];
+	struct crowd crowd;
 
 	if (geteuid() != 0)
 		skip();
 
-	pids[0] = crowd_new(f->path, 20001, 40);
+	crowd = crowd_new(f, 20001, 40);
+	assert_int_equal(crowd_count(f, &crowd, 40), VARLINK_CONNECTIONS_PER_UID_MAX);
+	crowd_leave(f, &crowd);
+}
+
+/* Four users take all places; whoever comes with fewer gets one, of the one who holds most. */
+static void a_crowd_keeps_nobody_out(void **state)
+{
+	struct fixture *f = *state;
+	struct crowd crowds[4], late;
+
+	if (geteuid() != 0)
+		skip();
+
+	for (int i = 0; i < 4; i++)
+		crowds[i] = crowd_new(f, 20001 + i, i == 2 ? 32 : (FOR_OTHERS - 32) / 3 + (i == 3));
+	late = crowd_new(f, 20010, 1);
+	assert_true(crowd_has(f, &late, 0));
+	assert_int_equal(crowd_count(f, &crowds[2], 32), 31);
+	/* And keeps it, though those who lost theirs come again. */
+	for (int i = 0; i < 4; i++)
+		crowd_add(f, &crowds[i], 20);
+	assert_true(crowd_has(f, &late, 0));
+	crowd_add(f, &late, 10);
+	assert_int_equal(crowd_count(f, &late, 11), 11);
+	for (int i = 0; i < 4; i++)
+		crowd_leave(f, &crowds[i]);
+	crowd_leave(f, &late);
+}
+
+/* Nobody is put out by whom he would put out in turn. */
+static void those_who_hold_as_many_do_not_put_each_other_out(void **state)
+{
+	struct fixture *f = *state;
+	struct crowd crowds[5], sixth;
+
+	if (geteuid() != 0)
+		skip();
+
+	for (int i = 0; i < 5; i++)
+		crowds[i] = crowd_new(f, 20001 + i, FOR_OTHERS / 5);
+	sixth = crowd_new(f, 20006, 40);
+	assert_int_equal(crowd_count(f, &sixth, 40), FOR_OTHERS / 6);
+	for (int i = 0; i < 5; i++) {
+		crowd_add(f, &crowds[i], 5);
+		assert_int_equal(crowd_count(f, &crowds[i], FOR_OTHERS / 5 + 5), FOR_OTHERS / 6);
+	}
+	for (int i = 0; i < 5; i++)
+		crowd_leave(f, &crowds[i]);
+	crowd_leave(f, &sixth);
+}
+
+/* A call under way, as that of who waits for events, goes last. */
+static void the_longest_idle_makes_room(void **state)
+{
+	struct fixture *f = *state;
+	struct crowd many, others[3], late;
+
+	if (geteuid() != 0)
+		skip();
+
+	many = crowd_new(f, 20001, 32);
+	for (int i = 0; i < 3; i++)
+		others[i] = crowd_new(f, 20002 + i, (FOR_OTHERS - 32 + i) / 3);
+	(void)crowd_tell(&many, 'w', 0);
 	settle(f);
-	assert_int_equal(count_room(f), VARLINK_CONNECTIONS_MAX - VARLINK_CONNECTIONS_PER_UID_MAX);
-	for (int i = 1; i < 8; i++) {
-		pids[i] = crowd_new(f->path, 20001 + i, 40);
+	for (int i = 31; i > 0; i--) {
+		(void)crowd_tell(&many, 'e', i);
 		settle(f);
 	}
-	/* All together leave some to root. */
-	assert_int_equal(count_room(f), 8);
-	for (int i = 0; i < 8; i++)
-		crowd_leave(pids[i]);
-	settle(f);
-	assert_int_equal(count_room(f), VARLINK_CONNECTIONS_MAX);
+	assert_int_equal(crowd_count(f, &many, 32), 32);
+	late = crowd_new(f, 20009, 1);
+	assert_false(crowd_has(f, &many, 31));
+	assert_int_equal(crowd_count(f, &many, 31), 31);
+	assert_true(varlink_call_is_open(f->kept));
+	crowd_leave(f, &many);
+	crowd_leave(f, &late);
+	for (int i = 0; i < 3; i++)
+		crowd_leave(f, &others[i]);
+}
+
+static void subscriptions_count_too(void **state)
+{
+	struct fixture *f = *state;
+	struct crowd crowds[4], late;
+
+	if (geteuid() != 0)
+		skip();
+
+	for (int i = 0; i < 4; i++) {
+		crowds[i] = crowd_new(f, 20001 + i, FOR_OTHERS / 4);
+		for (int k = 0; k < FOR_OTHERS / 4; k++) {
+			(void)crowd_tell(&crowds[i], 'w', k);
+			settle(f);
+		}
+	}
+	late = crowd_new(f, 20010, 1);
+	assert_true(crowd_has(f, &late, 0));
+	for (int i = 0; i < 4; i++)
+		crowd_leave(f, &crowds[i]);
+	crowd_leave(f, &late);
+}
+
+static void root_always_gets_in(void **state)
+{
+	struct fixture *f = *state;
+	struct crowd crowds[4];
+	size_t before = f->n_peers;
+
+	if (geteuid() != 0)
+		skip();
+
+	for (int i = 0; i < 4; i++)
+		crowds[i] = crowd_new(f, 20001 + i, 30);
+	for (int i = 0; i < VARLINK_CONNECTIONS_MAX; i++) {
+		int fd = peer_new(f);
+
+		peer_send(f, fd, ECHO("in"));
+		peer_expect(f, fd, ECHOED("in"));
+	}
+	/* Of root's own, none makes room. */
+	peer_expect_closed(f, peer_new(f));
+	peer_send(f, f->peers[before], ECHO("in"));
+	peer_expect(f, f->peers[before], ECHOED("in"));
+	for (int i = 0; i < 4; i++)
+		crowd_leave(f, &crowds[i]);
 }
 
 static void idle_server_sleeps(void **state)
@@ -238,7 +404,12 @@ int main(void)
 		TEST(slow_reader_gets_all_and_holds_up_nobody),
 		TEST(silent_client_is_cut_off_and_others_are_not),
 		TEST(connections_are_bounded),
-		TEST(no_user_takes_all_connections),
+		TEST(no_user_takes_more_than_his_share),
+		TEST(a_crowd_keeps_nobody_out),
+		TEST(those_who_hold_as_many_do_not_put_each_other_out),
+		TEST(the_longest_idle_makes_room),
+		TEST(subscriptions_count_too),
+		TEST(root_always_gets_in),
 		TEST(idle_server_sleeps),
 	};
 
