@@ -148,7 +148,7 @@ void lifecycle_expire(struct agent *agent, struct grant *grant)
 	if (grant->document->expires > moment_seconds(&now) + 1)
 		(void)record_keep(agent,
 			record_revoked(grant->document->id, "ended by the clock that nobody sets",
-				now.wall_usec));
+				false, now.wall_usec));
 	record_time(agent, now.wall_usec);
 	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
 	restore_compact(agent);
@@ -234,6 +234,15 @@ int lifecycle_restore(struct agent *agent, struct registry_entry *entry, struct 
 	return status < 0 ? status : 0;
 }
 
+size_t lifecycle_kill_sessions(struct agent *agent, const char *id)
+{
+	size_t n_killed = sessions_kill(agent->sessions, id, NULL);
+
+	/* Until then a start would do it. */
+	record_keep_runtime(agent, record_killed(id));
+	return n_killed;
+}
+
 int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_sessions,
 	const char *reason, size_t *ret_killed)
 {
@@ -250,7 +259,7 @@ int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_session
 	grant->timer = sd_event_source_disable_unref(grant->timer);
 	grant_audit(agent, grant, AUDIT_GRANT_REVOKED, "was revoked", reason);
 	if (kill_sessions)
-		n_killed = sessions_kill(agent->sessions, grant->document->id, NULL);
+		n_killed = lifecycle_kill_sessions(agent, grant->document->id);
 	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
 	restore_compact(agent);
 	if (ret_killed)
@@ -360,7 +369,7 @@ static void record_ends(struct agent *agent, const struct recomputation *grants)
 
 			registry_mark_revoked(agent->registry, registry_find(agent->registry, id));
 			json_array_append_new(records,
-				record_revoked(id, refusal.message, grants->now.wall_usec));
+				record_revoked(id, refusal.message, false, grants->now.wall_usec));
 		}
 	record_keep_all(agent, records);
 }

@@ -27,6 +27,9 @@ void lifecycle_announce(struct agent *agent, const struct grant *grant);
 /* Ends a grant whose time is over. */
 void lifecycle_expire(struct agent *agent, struct grant *grant);
 
+/* Ends the sessions that a grant has let in, and remembers that it is done. Returns how many. */
+size_t lifecycle_kill_sessions(struct agent *agent, const char *id);
+
 /*
  * Ends a live grant before its time. reason is for the audit log. ret_killed (may be NULL) counts
  * the sessions ended. Returns 0 or -errno.

@@ -35,10 +35,13 @@ json_t *record_revocation(const char *text, uint64_t at_usec, const struct docum
 
 	for (size_t i = 0; i < revocation->n_revokes; i++)
 		json_array_append_new(revokes, json_string(revocation->revokes[i]));
-	if (record)
-		json_object_set_new(record, "revokes", revokes);
-	else
+	if (!record) {
 		json_decref(revokes);
+		return NULL;
+	}
+	json_object_set_new(record, "revokes", revokes);
+	if (revocation->sessions == SESSIONS_KILL)
+		json_object_set_new(record, "sessions", json_string("kill"));
 	return record;
 }
 
@@ -61,10 +64,15 @@ json_t *record_local(
 		agent->boot_id, "deadline", (json_int_t)grant->deadline_usec);
 }
 
-json_t *record_revoked(const char *id, const char *reason, uint64_t at_usec)
+json_t *record_revoked(const char *id, const char *reason, bool kill_sessions, uint64_t at_usec)
 {
-	return json_pack(
-		"{s:s, s:s, s:I}", "revoked", id, "reason", reason, "at", (json_int_t)at_usec);
+	return json_pack("{s:s, s:s, s:s*, s:I}", "revoked", id, "reason", reason, "sessions",
+		kill_sessions ? "kill" : NULL, "at", (json_int_t)at_usec);
+}
+
+json_t *record_killed(const char *id)
+{
+	return json_pack("{s:s}", "killed", id);
 }
 
 json_t *record_clock(uint64_t usec)

@@ -6,10 +6,11 @@
  *
  *   {"document": "<jws>", "id": id, "at": µs, …}              admitted; verified again when read
  *        a grant:       "boot": id, "deadline": µs
- *        a revocation:  "revokes": [id, …]
+ *        a revocation:  "revokes": [id, …], "sessions": "kill" where it says so
  *        a policy:      "policy": {claims}
  *   {"local": {claims}, "at": µs, "boot": id, "deadline": µs}  of local root (runtime ledger only)
- *   {"revoked": id, "reason": text, "at": µs}                 by local root
+ *   {"revoked": id, "reason": text, "at": µs}                 by local root; "sessions" as above
+ *   {"killed": id}                      its sessions have been ended since (runtime ledger only)
  *   {"clock": µs}                                             the wall clock has been there
  *   {"session": {…}, "grant": id, "subject": text, "at": µs}  was let in (runtime ledger only)
  *   {"ended": {…}}                                            that session is over (as above)
@@ -30,7 +31,8 @@ json_t *record_revocation(const char *text, uint64_t at_usec, const struct docum
 json_t *record_policy(const char *text, uint64_t at_usec, const struct document *policy);
 json_t *record_local(
 	const struct agent *agent, json_t *claims, uint64_t at_usec, const struct grant *grant);
-json_t *record_revoked(const char *id, const char *reason, uint64_t at_usec);
+json_t *record_revoked(const char *id, const char *reason, bool kill_sessions, uint64_t at_usec);
+json_t *record_killed(const char *id);
 json_t *record_clock(uint64_t usec);
 json_t *record_session(
 	const struct flow *flow, const char *grant, const char *subject, uint64_t at_usec);

@@ -46,6 +46,7 @@ static void entry_free(void *item)
 	struct registry_entry *entry = item;
 
 	grant_free(entry->grant);
+	grant_free(entry->let_in);
 	free(entry->id);
 	free(entry);
 }

@@ -62,17 +62,29 @@ static int restoration_add(struct restoration *restoration, struct registry_entr
 	return 0;
 }
 
-static int take_revoked(struct agent *agent, const char *id)
+static int take_revoked(struct agent *agent, const char *id, const json_t *record)
 {
+	const char *sessions = json_string_value(json_object_get(record, "sessions"));
 	struct registry_entry *entry;
 	int status;
 
 	if (!id || !document_id_is_valid(id))
 		return 0;
 	status = registry_get(agent->registry, id, &entry);
-	if (status == 0)
-		registry_mark_revoked(agent->registry, entry);
-	return status;
+	if (status < 0)
+		return status;
+	registry_mark_revoked(agent->registry, entry);
+	if (sessions && strcmp(sessions, "kill") == 0)
+		entry->kill_sessions = true;
+	return 0;
+}
+
+static void take_killed(struct agent *agent, const char *id)
+{
+	struct registry_entry *entry = id ? registry_find(agent->registry, id) : NULL;
+
+	if (entry)
+		entry->kill_sessions = false;
 }
 
 static int take_policy(struct agent *agent, struct document **document)
@@ -172,10 +184,11 @@ static int on_record(json_t *record, void *userdata)
 		agent->latest_usec = at;
 	if ((uint64_t)clock > agent->latest_usec && clock > 0)
 		agent->latest_usec = clock;
-	status = take_revoked(agent, json_string_value(json_object_get(record, "revoked")));
+	status = take_revoked(agent, json_string_value(json_object_get(record, "revoked")), record);
+	take_killed(agent, json_string_value(json_object_get(record, "killed")));
 	json_array_foreach (json_object_get(record, "revokes"), i, id) {
 		if (status == 0)
-			status = take_revoked(agent, json_string_value(id));
+			status = take_revoked(agent, json_string_value(id), record);
 	}
 	if (i > 0 && json_array_append(restoration->revocations, record) < 0)
 		status = -ENOMEM;
@@ -211,11 +224,29 @@ static bool pending_may_return(
 	return policies_check(&agent->policies, document->key, document, 0, &refusal) == 0;
 }
 
+/* A revoked grant that is known again only for the sessions it has let in. */
+static int restore_let_in(struct pending *pending)
+{
+	struct grant *grant;
+	int status = grant_new(pending->document, pending->origin, &grant);
+
+	if (status < 0)
+		return status;
+	pending->document = NULL;
+	grant->state = GRANT_REVOKED;
+	grant->deadline_usec = pending->deadline_usec;
+	pending->entry->let_in = grant;
+	return 0;
+}
+
 static int restore_grant(struct agent *agent, struct pending *pending, const struct moment *now)
 {
 	struct grant *grant;
 	int status;
 
+	/* Its sessions are of this boot, or none. */
+	if (pending->entry->kill_sessions && pending->same_boot)
+		return restore_let_in(pending);
 	if (!pending_may_return(agent, pending, now)) {
 		/* Behind the clock it is not known either, so that it is read again later. A
 		 * revocation is of use until its grant's time is over. */
@@ -418,12 +449,29 @@ int restore_count_connections(struct agent *agent)
 	return status;
 }
 
+/* A daemon before this one was told to, and may have died over it. */
+static int kill_sessions(struct registry_entry *entry, void *userdata)
+{
+	struct agent *agent = userdata;
+
+	if (!entry->kill_sessions)
+		return 0;
+	if (entry->let_in)
+		(void)sessions_update(agent->sessions, entry->let_in);
+	entry->let_in = grant_free(entry->let_in);
+	entry->kill_sessions = false;
+	(void)lifecycle_kill_sessions(agent, entry->id);
+	return 0;
+}
+
 int restore_finish(struct agent *agent)
 {
 	struct collection collection = { .now_usec = clock_boottime_usec() };
 	int status;
 
-	status = sessions_update(agent->sessions, NULL);
+	status = registry_foreach(agent->registry, kill_sessions, agent);
+	if (status == 0)
+		status = sessions_update(agent->sessions, NULL);
 	if (status < 0)
 		return status;
 	collection.items = calloc(registry_count_live(agent->registry) + 1, sizeof(struct grant *));
@@ -451,7 +499,8 @@ static bool record_is_needed(const struct agent *agent, const json_t *record)
 	const char *id = json_string_value(json_object_get(record, "id"));
 	const struct registry_entry *entry;
 
-	if (is_revoked(agent, json_string_value(json_object_get(record, "revoked"))))
+	if (is_revoked(agent, json_string_value(json_object_get(record, "revoked"))) ||
+		is_revoked(agent, json_string_value(json_object_get(record, "killed"))))
 		return true;
 	if (revokes)
 		return revokes_any(agent, record);

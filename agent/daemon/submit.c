@@ -138,6 +138,16 @@ static int admit_grant(struct agent *agent, struct document **document, const ch
 	return 0;
 }
 
+/* The sessions of a grant that has ended, too; but a narrowed key's say is over ports, and which
+ * they were must be known. */
+static bool ends_sessions(const struct document *revocation, const struct registry_entry *revoked)
+{
+	if (revocation->sessions != SESSIONS_KILL)
+		return false;
+	return !revocation->key || !revocation->key->narrowed_ports ||
+		(revoked->grant && revoked->grant->document->n_ports > 0);
+}
+
 /* On disk before the kernel changes: a crash in between must not open again. */
 static int admit_revocation(struct agent *agent, const struct document *document, const char *text,
 	const uint8_t *digest, const struct moment *now, struct submission *ret)
@@ -166,6 +176,8 @@ static int admit_revocation(struct agent *agent, const struct document *document
 					document->reason ? document->reason
 							 : "revoked by a document",
 					NULL);
+			else if (ends_sessions(document, revoked))
+				(void)lifecycle_kill_sessions(agent, revoked->id);
 		}
 		if (error < 0 && status == 0)
 			status = error;
@@ -331,9 +343,11 @@ int submit_local_revocation(struct agent *agent, const char *id, bool kill_sessi
 	struct registry_entry *entry = registry_find(agent->registry, id);
 	const struct moment now = moment_now();
 
-	if (!entry || !entry->grant || !grant_is_live(entry->grant))
-		return -ENOENT;
-	if (!record_keep(agent, record_revoked(id, reason, now.wall_usec)))
+	if (!entry || !entry->grant || !grant_is_live(entry->grant)) {
+		*ret_killed = kill_sessions ? lifecycle_kill_sessions(agent, id) : 0;
+		return *ret_killed > 0 ? 0 : -ENOENT;
+	}
+	if (!record_keep(agent, record_revoked(id, reason, kill_sessions, now.wall_usec)))
 		agent_log(
 			LOG_WARNING, "the revocation of %s is kept until the next reboot only", id);
 	registry_mark_revoked(agent->registry, entry);

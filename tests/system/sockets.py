@@ -106,6 +106,18 @@ class Session:
         except socket.timeout:
             return False
 
+    def is_closed(self):
+        """The same, without waiting for it."""
+        self.client.settimeout(0)
+        try:
+            return self.client.recv(1) == b""
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True
+        finally:
+            self.client.settimeout(ANSWER_SECONDS)
+
     def close(self):
         self.client.close()
         self.server.close()

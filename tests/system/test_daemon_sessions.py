@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`sessions: kill` and `on_expiry = kill` end what that grant let in, and nobody else's session."""
 
+import json
 import time
 
 import pytest
@@ -105,6 +106,77 @@ def test_expiry_ends_sessions_where_the_port_says_so(world, agent, crowd, betwee
     BETWEEN[between](agent)
     agent.await_state("g", "expired")
     crowd.assert_only_mine_died()
+
+
+@pytest.mark.parametrize("by", ["a document", "root"])
+def test_a_crash_over_ending_sessions_spares_none(world, agent, crowd, by):
+    """Killed when the revocation is on disk and the first sessions have ended: its start ends the rest, known by
+    the daemon or not, and no others; and once."""
+    grant = crowd.come_in(world, agent)
+    agent.kill()
+    unheard = [Session(world.requester, "192.0.2.1", crowd.ssh) for _ in range(2)]
+    agent.start()
+    await_(lambda: opened(agent).count("g") == 4, what="those that began meanwhile are known")
+    many = [Session(world.requester, "192.0.2.1", crowd.ssh) for _ in range(300)]
+    await_(lambda: opened(agent).count("g") == 304, what="all are known")
+    document = agent.sign("revocation", jti="r", revokes=[grant], sessions="kill")
+    connection = agent.connect()
+    if by == "root":
+        connection.send("Revoke", id=grant, sessions="kill", reason="stolen laptop")
+    else:
+        connection.send("Submit", document=document)
+    ended = agent.directory / "log" / "audit.jsonl"
+    while b"session_ended" not in ended.read_bytes()[-4096:]:
+        pass
+    agent.kill()
+    crowd.mine += unheard + many
+    spared = sum(not session.is_closed() for session in crowd.mine)
+    assert spared > 100, "killed too late to tell"
+    agent.start()
+    crowd.assert_only_mine_died()
+    if by == "a document":
+        assert agent.submit(document)["id"] == "r"
+    assert "g" not in opened(agent)
+    # What another grant lets in later is none of its sessions, whatever is restarted.
+    agent.grant("22/tcp", "192.0.2.7", jti="h")
+    again = Session(world.requester, "192.0.2.1", crowd.ssh)
+    for _ in range(2):
+        agent.kill()
+        agent.start()
+    assert again.works()
+    crowd.assert_only_mine_died()
+
+
+def test_a_crash_before_any_session_is_ended_spares_none(world, agent, crowd):
+    """Nor those that came between it and the start: the kernel still had the grant."""
+    grant = crowd.come_in(world, agent)
+    document = agent.sign("revocation", jti="r", revokes=[grant], sessions="kill")
+    agent.kill()
+    with open(agent.directory / "state" / "ledger", "r+") as ledger:
+        records = ledger.read().rstrip("\n")
+        record = {"document": document, "id": "r", "at": int(time.time() * 1e6),
+                  "revokes": [grant], "sessions": "kill"}
+        ledger.seek(0)
+        ledger.write(records + "\n" + json.dumps(record) + "\n")
+    crowd.mine.append(Session(world.requester, "192.0.2.1", crowd.ssh))
+    agent.start()
+    crowd.assert_only_mine_died()
+    assert not is_open(world.requester, "192.0.2.1", 22)
+
+
+def test_sessions_that_outlived_their_grant_can_be_ended(world, agent, crowd):
+    """By a document and by root, when the grant has ended long since."""
+    agent.grant("80/tcp", "192.0.2.7", jti="w", seconds=1)
+    agent.revoke("of-web")
+    session = Session(world.requester, "192.0.2.1", crowd.web)
+    await_(lambda: "w" in opened(agent), what="it is known")
+    agent.await_state("w", "expired")
+    assert session.works()
+    assert agent.cli("revoke", "of-web", "--sessions", "kill", "--reason", "x").returncode == 0
+    agent.revoke("w", sessions="kill")
+    assert session.is_dead() and crowd.others["another port"].is_dead()
+    assert crowd.others["always_allow"].works() and crowd.others["a grant before"].works()
+    assert agent.cli("revoke", "of-web", "--sessions", "kill", "--reason", "x").returncode == 1
 
 
 def test_expiry_while_no_daemon_runs(world, agent, crowd):
