@@ -21,7 +21,7 @@ static const uint64_t checks_usec[] = { 100000, 1 * USEC_PER_SEC, 5 * USEC_PER_S
  * ended: while there are such sessions, they are looked for this often. */
 #define SWEEP_USEC (60 * USEC_PER_SEC)
 
-/* The rules tell of so many new sessions a second (nft/ruleset.c); where about as many are told,
+/* The rules tell of so many new sessions a second (nft/rules.c); where about as many are told,
  * there were more. */
 #define TOLD_PER_SECOND_MAX 100
 #define CATCH_UP_USEC (2 * USEC_PER_SEC)

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("BUILD", os.path.join(TOP, "build")))
-RULESET = "nft/ruleset.c"
+RULES = "nft/rules.c"
 GATEKEEPER = "agent/daemon/gatekeeper.c"
 
 
@@ -46,44 +46,44 @@ def replaced(old, new, function=None):
 # name: file, what is done to it, the tests (pytest -k) of which one at least must fail
 MUTANTS = {
     "no rule for sockets": (
-        RULESET, without_rule("established_rules", "match_session"), "older_than_the_gate_live"),
+        RULES, without_rule("established_rules", "match_session"), "older_than_the_gate_live"),
     "SYNs asked for their socket": (
-        RULESET, replaced("match_syn(builder, false);", "", "gate_rules"),
+        RULES, replaced("match_syn(builder, false);", "", "gate_rules"),
         "only_what_is_granted_opens and bound"),
     "forwarded traffic judged": (
-        RULESET, without_rule("accept_others", "match_not_local"),
+        RULES, without_rule("accept_others", "match_not_local"),
         "traffic_that_the_vm_forwards"),
     "loopback judged": (
-        RULESET, without_rule("accept_loopback_and_others", "match_loopback"),
+        RULES, without_rule("accept_loopback_and_others", "match_loopback"),
         "vm_reaches_its_own_ports"),
     "grants without a timeout": (
         "nft/elements.c", replaced("if (element->timeout_ms)", "if (false)"),
         "though_the_daemon_is_dead"),
     "no rule for UDP flows": (
-        RULESET, without_rule("new_rules", "match_flow"), "granted_flow_goes_on"),
+        RULES, without_rule("new_rules", "match_flow"), "granted_flow_goes_on"),
     "no flow for what the VM sends": (
-        RULESET, without_rule("answer_rules", "renew_flow_reversed"), "what_the_vm_sends"),
+        RULES, without_rule("answer_rules", "renew_flow_reversed"), "what_the_vm_sends"),
     "first fragments without ports pass": (
-        RULESET, without_rule("prerouting_rules", "match_first_fragment"),
+        RULES, without_rule("prerouting_rules", "match_first_fragment"),
         "first_fragments_without_ports"),
     "no rule for prefixes": (
-        RULESET, without_rule("new_rules", "ranges"), "prefix_is_granted"),
+        RULES, without_rule("new_rules", "ranges"), "prefix_is_granted"),
     "UDP not managed": (
-        RULESET, replaced("managed_rule(builder, IPPROTO_UDP",
+        RULES, replaced("managed_rule(builder, IPPROTO_UDP",
                           "if (false)\n\t\tmanaged_rule(builder, IPPROTO_UDP", "prerouting_rules"),
         "broadcast_to_a_managed"),
     "no rule for translated sessions": (
-        RULESET, without_rule("established_rules", "match_tracked_established"),
+        RULES, without_rule("established_rules", "match_tracked_established"),
         "published_container_live and nft-4"),
     "redirects not judged": (
-        RULESET, without_rule("input_rules", "match_translated"), "no_way_round and nft-4"),
+        RULES, without_rule("input_rules", "match_translated"), "no_way_round and nft-4"),
     "redirects judged by their target": (
-        RULESET, without_rule("redirected_rules", "match_original_port"),
+        RULES, without_rule("redirected_rules", "match_original_port"),
         "between_managed_ports and nft-4"),
     "closing handshakes forgotten": (
-        RULESET, without_rule("established_rules", "match_flow"), "begin_and_end_in_good_order"),
+        RULES, without_rule("established_rules", "match_flow"), "begin_and_end_in_good_order"),
     "audit mode that drops": (
-        RULESET, replaced("if (ruleset->audit)", "if (false)", "verdict_refused"),
+        RULES, replaced("if (ruleset->audit)", "if (false)", "verdict_refused"),
         "audit_mode_refuses_nothing"),
     "no repair": (
         GATEKEEPER, replaced("if (report.gate || report.overrun)", "if (report.overrun)"),
