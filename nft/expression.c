@@ -191,26 +191,32 @@ static void change_set(
 	set_string(builder, dynset, NFTNL_EXPR_DYNSET_SET_NAME, gate_set_definition(set)->name);
 }
 
-static void compare_range(
-	struct rule_builder *builder, enum nft_range_ops operation, const struct port_range *range)
+static void compare_range(struct rule_builder *builder, enum nft_range_ops operation,
+	const void *first, const void *last, size_t n_bytes)
 {
-	const uint16_t first_be = htons(range->first), last_be = htons(range->last);
-	struct nftnl_expr *expression;
+	struct nftnl_expr *range;
 
-	if (range->first == range->last) {
-		compare(builder, operation == NFT_RANGE_EQ ? NFT_CMP_EQ : NFT_CMP_NEQ, &first_be,
-			sizeof(first_be));
+	if (memcmp(first, last, n_bytes) == 0) {
+		compare(builder, operation == NFT_RANGE_EQ ? NFT_CMP_EQ : NFT_CMP_NEQ, first,
+			n_bytes);
 		return;
 	}
-	expression = add(builder, "range");
-	if (!expression)
+	range = add(builder, "range");
+	if (!range)
 		return;
-	nftnl_expr_set_u32(expression, NFTNL_EXPR_RANGE_SREG, NFT_REG_1);
-	nftnl_expr_set_u32(expression, NFTNL_EXPR_RANGE_OP, operation);
-	if (nftnl_expr_set(expression, NFTNL_EXPR_RANGE_FROM_DATA, &first_be, sizeof(first_be)) <
-			0 ||
-		nftnl_expr_set(expression, NFTNL_EXPR_RANGE_TO_DATA, &last_be, sizeof(last_be)) < 0)
+	nftnl_expr_set_u32(range, NFTNL_EXPR_RANGE_SREG, NFT_REG_1);
+	nftnl_expr_set_u32(range, NFTNL_EXPR_RANGE_OP, operation);
+	if (nftnl_expr_set(range, NFTNL_EXPR_RANGE_FROM_DATA, first, n_bytes) < 0 ||
+		nftnl_expr_set(range, NFTNL_EXPR_RANGE_TO_DATA, last, n_bytes) < 0)
 		builder->error = -ENOMEM;
+}
+
+static void compare_ports(
+	struct rule_builder *builder, enum nft_range_ops operation, const struct port_range *ports)
+{
+	const uint16_t first_be = htons(ports->first), last_be = htons(ports->last);
+
+	compare_range(builder, operation, &first_be, &last_be, sizeof(first_be));
 }
 
 void match_loopback(struct rule_builder *builder)
@@ -267,14 +273,14 @@ void match_port_range(struct rule_builder *builder, uint8_t l4proto, const struc
 {
 	match_protocol(builder, l4proto);
 	load_payload(builder, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT_AT, 2, 0);
-	compare_range(builder, NFT_RANGE_EQ, range);
+	compare_ports(builder, NFT_RANGE_EQ, range);
 }
 
 void match_port_outside(struct rule_builder *builder, const struct port_range *ranges, size_t n)
 {
 	load_payload(builder, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT_AT, 2, 0);
 	for (size_t i = 0; i < n; i++)
-		compare_range(builder, NFT_RANGE_NEQ, &ranges[i]);
+		compare_ports(builder, NFT_RANGE_NEQ, &ranges[i]);
 }
 
 void match_source_port(struct rule_builder *builder, uint8_t l4proto, enum gate_set set)
@@ -397,6 +403,17 @@ void match_service(struct rule_builder *builder, enum gate_set set)
 {
 	load_service(builder, gate_set_definition(set)->family);
 	lookup(builder, set);
+}
+
+void match_element(struct rule_builder *builder, const struct element *element)
+{
+	const struct address_range *sources = &element->sources;
+	size_t n = address_bytes(sources->family);
+
+	match_family(builder, sources->family);
+	load_payload(builder, NFT_PAYLOAD_NETWORK_HEADER, source_address_at(sources->family), n, 0);
+	compare_range(builder, NFT_RANGE_EQ, &sources->first, &sources->last, n);
+	match_port_range(builder, element->l4proto, &element->ports);
 }
 
 static void match_flow_kind(struct rule_builder *builder, enum gate_set set, uint8_t l4proto)

@@ -19,6 +19,10 @@
 /* Two timeouts are the same when they end within this of each other: reading takes its time. */
 #define TIMEOUT_TOLERANCE_MS 100
 
+/* Ranges that rules name one by one until their sets are there, this many: with more, who comes in
+ * that moment may have to send again. */
+#define INTERIM_RANGES_MAX 1000
+
 struct gate {
 	struct netlink *netlink;
 	bool can_own;
@@ -207,7 +211,7 @@ static int install_ports(struct gate *gate, struct transaction *transaction, enu
 }
 
 static int install_always_allow(struct gate *gate, struct transaction *transaction,
-	const struct ruleset *ruleset, uint8_t family, bool there)
+	struct ruleset *ruleset, uint8_t family, bool there)
 {
 	enum gate_set set = family == AF_INET ? SET_ALWAYS_ALLOW4 : SET_ALWAYS_ALLOW6;
 	_cleanup_(element_list_done) struct element_list list = {};
@@ -234,6 +238,7 @@ static int install_always_allow(struct gate *gate, struct transaction *transacti
 			have.items[i]->timeout_ms == 0;
 	if (same)
 		return 0;
+	ruleset->interim |= want.n > 0;
 	if (have.n > 0) {
 		status = elements_flush(transaction, set);
 		if (status < 0)
@@ -242,24 +247,25 @@ static int install_always_allow(struct gate *gate, struct transaction *transacti
 	return elements_change(transaction, NFT_MSG_NEWSETELEM, set, want.items, want.n);
 }
 
-static int install_grants(struct gate *gate, struct transaction *transaction,
-	const struct element_list *wanted, const struct ruleset_state *state, bool keep)
+static bool has_ranges(const struct element *elements, size_t n, enum gate_set ranges)
 {
-	_cleanup_(element_list_done) struct element_list there = {};
-	const struct element_list none = {};
-	int status;
+	for (size_t i = 0; i < n; i++)
+		if (element_grant_set(&elements[i]) == ranges)
+			return true;
+	return false;
+}
 
-	if (state->present) {
-		status = read_grant_sets(gate, &there);
-		if (status ==
-			-ENOENT) /* a set that is missing is made, empty, in this transaction */
-			status = 0;
-		if (status < 0)
-			return status;
-	}
-	if (!wanted)
-		return keep ? 0 : mend_grants(transaction, &none, &there);
-	return mend_grants(transaction, keep ? &there : &none, wanted);
+static int install_grants(struct transaction *transaction, struct ruleset *ruleset,
+	const struct element_list *there, const struct ruleset_state *state, bool keep)
+{
+	const struct element_list none = {};
+	const struct element_list *wanted = ruleset->grants;
+
+	if (!(keep && state->sets[SET_GRANT_RANGES4]))
+		ruleset->interim |= has_ranges(wanted->elements, wanted->n, SET_GRANT_RANGES4);
+	if (!(keep && state->sets[SET_GRANT_RANGES6]))
+		ruleset->interim |= has_ranges(wanted->elements, wanted->n, SET_GRANT_RANGES6);
+	return mend_grants(transaction, keep ? there : &none, wanted);
 }
 
 /* Sessions and flows of a table that can't be mended move to the one that replaces it. */
@@ -283,8 +289,18 @@ static int carry_sessions(struct gate *gate, struct transaction *transaction)
 	return 0;
 }
 
+static size_t count_ranges(const struct ruleset *ruleset)
+{
+	size_t n = ruleset->n_always_allow;
+
+	for (size_t i = 0; i < ruleset->grants->n; i++)
+		n += !address_range_is_single(&ruleset->grants->elements[i].sources);
+	return n;
+}
+
+/* there: the grants' elements in the kernel. Rules come last: they depend on which sets are new. */
 static int build_install(struct gate *gate, struct transaction *transaction,
-	const struct ruleset *ruleset, const struct element_list *grants,
+	struct ruleset *ruleset, const struct element_list *there,
 	const struct ruleset_state *state)
 {
 	bool keep = ruleset_can_keep(state, ruleset);
@@ -304,41 +320,55 @@ static int build_install(struct gate *gate, struct transaction *transaction,
 		status = install_always_allow(gate, transaction, ruleset, AF_INET6,
 			keep && state->sets[SET_ALWAYS_ALLOW6]);
 	if (status == 0)
-		status = install_grants(gate, transaction, grants, state, keep);
+		status = install_grants(transaction, ruleset, there, state, keep);
 	if (status == 0 && state->present && !keep)
 		status = carry_sessions(gate, transaction);
-	return status;
+	if (count_ranges(ruleset) > INTERIM_RANGES_MAX)
+		ruleset->interim = false;
+	return status < 0 ? status : ruleset_build_rules(transaction, ruleset);
 }
 
-static int install_once(struct gate *gate, const struct ruleset *ruleset,
+/* The sets are there: rules need not name what is in them any longer. */
+static int end_interim(struct gate *gate, struct ruleset *ruleset, const char **ret_what)
+{
+	_cleanup_(transaction_freep) struct transaction *transaction = NULL;
+	int status;
+
+	ruleset->interim = false;
+	status = transaction_new(&transaction);
+	if (status == 0)
+		status = ruleset_rewrite_rules(transaction, ruleset);
+	return status < 0 ? status : transaction_commit(transaction, gate->netlink, ret_what);
+}
+
+static int install_once(struct gate *gate, struct ruleset ruleset,
 	const struct element_list *grants, enum gate_install *ret_found, const char **ret_what)
 {
 	_cleanup_(transaction_freep) struct transaction *transaction = NULL;
+	_cleanup_(element_list_done) struct element_list there = {};
 	struct ruleset_state state;
 	int status;
 
 	*ret_what = "reading the rules in force";
 	status = ruleset_read(gate->netlink, &state);
+	if (status == 0 && state.present)
+		status = read_grant_sets(gate, &there);
+	if (status == -ENOENT) /* a set that is missing is made, empty, in this transaction */
+		status = 0;
 	if (status < 0)
 		return status;
+	ruleset.grants = grants ? grants : &there;
 	status = transaction_new(&transaction);
 	if (status < 0)
 		return status;
-	status = build_install(gate, transaction, ruleset, grants, &state);
+	status = build_install(gate, transaction, &ruleset, &there, &state);
 	if (status < 0)
 		return status;
-	*ret_found = !state.present                 ? GATE_WAS_ABSENT
-		: ruleset_can_keep(&state, ruleset) ? GATE_WAS_PRESENT
-						    : GATE_WAS_REPLACED;
-	return transaction_commit(transaction, gate->netlink, ret_what);
-}
-
-static bool has_ranges(const struct element *elements, size_t n, enum gate_set ranges)
-{
-	for (size_t i = 0; i < n; i++)
-		if (element_grant_set(&elements[i]) == ranges)
-			return true;
-	return false;
+	*ret_found = !state.present                  ? GATE_WAS_ABSENT
+		: ruleset_can_keep(&state, &ruleset) ? GATE_WAS_PRESENT
+						     : GATE_WAS_REPLACED;
+	status = transaction_commit(transaction, gate->netlink, ret_what);
+	return status == 0 && ruleset.interim ? end_interim(gate, &ruleset, ret_what) : status;
 }
 
 int gate_install(struct gate *gate, const struct ruleset *ruleset,
@@ -357,7 +387,7 @@ int gate_install(struct gate *gate, const struct ruleset *ruleset,
 
 	for (int i = 0; i < INSTALL_TRIES; i++) {
 		wanted.owned = ruleset->owned && gate->can_own;
-		status = install_once(gate, &wanted, grants, ret_found, ret_what);
+		status = install_once(gate, wanted, grants, ret_found, ret_what);
 		if (wanted.owned && !gate->owns && (status == -EOPNOTSUPP || status == -EINVAL))
 			gate->can_own = false; /* a kernel before 6.9 */
 		else if (status != -ENOENT && status != -EEXIST && status != -EBUSY &&

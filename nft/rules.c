@@ -87,6 +87,27 @@ static bool has_always_allow(const struct ruleset *ruleset, uint8_t family)
 	return false;
 }
 
+/* One rule for each always_allow element of the family, or for each grant of a prefix. */
+static void interim_rules(struct rule_builder *builder, const struct ruleset *ruleset,
+	const char *chain, uint8_t family, bool grants, const char *granted)
+{
+	const struct element *elements = grants ? ruleset->grants->elements : ruleset->always_allow;
+	size_t n = grants ? ruleset->grants->n : ruleset->n_always_allow;
+
+	for (size_t i = 0; ruleset->interim && i < n; i++) {
+		if (elements[i].sources.family != family ||
+			(grants && address_range_is_single(&elements[i].sources)))
+			continue;
+		rule_begin(builder, chain);
+		match_element(builder, &elements[i]);
+		if (granted)
+			goto_chain(builder, granted);
+		else
+			accept_packet(builder);
+		rule_end(builder, "until its set is there");
+	}
+}
+
 static void new_rules(struct rule_builder *builder, const struct ruleset *ruleset,
 	const char *chain, enum gate_set always_allow, enum gate_set flows, enum gate_set grants,
 	enum gate_set ranges)
@@ -99,6 +120,7 @@ static void new_rules(struct rule_builder *builder, const struct ruleset *rulese
 		accept_packet(builder);
 		rule_end(builder, NULL);
 	}
+	interim_rules(builder, ruleset, chain, family, false, NULL);
 
 	if (ruleset->n_udp > 0) {
 		rule_begin(builder, chain);
@@ -119,6 +141,7 @@ static void new_rules(struct rule_builder *builder, const struct ruleset *rulese
 		goto_chain(builder, "granted");
 		rule_end(builder, NULL);
 	}
+	interim_rules(builder, ruleset, chain, family, true, "granted");
 
 	rule_begin(builder, chain);
 	goto_chain(builder, "refuse");
@@ -167,6 +190,8 @@ static void accept_services(
 	accept_service(builder, ipv4 ? SET_GRANTS4 : SET_GRANTS6);
 	if (!(ipv4 ? ruleset->without_ranges4 : ruleset->without_ranges6))
 		accept_service(builder, ipv4 ? SET_GRANT_RANGES4 : SET_GRANT_RANGES6);
+	interim_rules(builder, ruleset, "established", family, false, NULL);
+	interim_rules(builder, ruleset, "established", family, true, NULL);
 }
 
 static void established_rules(struct rule_builder *builder, const struct ruleset *ruleset)

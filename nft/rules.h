@@ -54,6 +54,11 @@ struct ruleset {
 	 * much to ask as a full one. */
 	bool without_ranges4;
 	bool without_ranges6;
+	/* Sets of ranges are new: the kernel shows their elements a moment after the rules. Until
+	 * then the rules name these one by one: always_allow, and grants of prefixes among grants.
+	 */
+	bool interim;
+	const struct element_list *grants;
 };
 
 struct rule_builder;

@@ -95,7 +95,7 @@ static int build_counter(struct transaction *transaction)
 	return status;
 }
 
-static int build_rules(struct transaction *transaction, const struct ruleset *ruleset)
+int ruleset_build_rules(struct transaction *transaction, const struct ruleset *ruleset)
 {
 	struct rule_builder builder = { .transaction = transaction };
 
@@ -118,8 +118,6 @@ static int flush_rules(struct transaction *transaction)
 	return status;
 }
 
-/* Rules are always written anew: they hold no state, and so none can be left that someone changed.
- */
 static int build_chains(struct transaction *transaction, const struct ruleset *ruleset,
 	const struct ruleset_state *state, bool keep)
 {
@@ -140,7 +138,7 @@ static int build_chains(struct transaction *transaction, const struct ruleset *r
 		if (status < 0)
 			return status;
 	}
-	return build_rules(transaction, ruleset);
+	return 0;
 }
 
 int ruleset_build(struct transaction *transaction, const struct ruleset *ruleset,
@@ -162,6 +160,13 @@ int ruleset_build(struct transaction *transaction, const struct ruleset *ruleset
 	if (status == 0)
 		status = build_chains(transaction, ruleset, state, keep);
 	return status;
+}
+
+int ruleset_rewrite_rules(struct transaction *transaction, const struct ruleset *ruleset)
+{
+	int status = flush_rules(transaction);
+
+	return status < 0 ? status : ruleset_build_rules(transaction, ruleset);
 }
 
 int ruleset_remove(struct transaction *transaction)

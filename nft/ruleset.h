@@ -7,12 +7,17 @@
 #include "nft/transaction.h"
 
 /*
- * Adds what makes the table as wanted: table, chains, rules and missing sets; elements are left
- * alone. Where the table is there and can't be kept, it is deleted first, in the same transaction.
- * Returns 0 or -ENOMEM.
+ * Adds what makes the table as wanted, but for rules and elements: table, chains and missing sets;
+ * elements are left alone. Old rules go: rules hold no state, and so none can be left that someone
+ * changed. Where the table is there and can't be kept, it is deleted first, in the same
+ * transaction. Returns 0 or -ENOMEM.
  */
 int ruleset_build(struct transaction *transaction, const struct ruleset *ruleset,
 	const struct ruleset_state *state);
+
+/* Adds the rules; and the same instead of those that are there. Return 0 or -ENOMEM. */
+int ruleset_build_rules(struct transaction *transaction, const struct ruleset *ruleset);
+int ruleset_rewrite_rules(struct transaction *transaction, const struct ruleset *ruleset);
 
 /* Adds the table's deletion. */
 int ruleset_remove(struct transaction *transaction);

@@ -51,6 +51,37 @@ def test_nobody_slips_in_and_nobody_granted_is_refused(world, agent, family, how
 
 
 @families
+@pytest.mark.parametrize("how", ["reload", "restart"])
+def test_always_allow_goes_on_while_it_changes(world, agent, family, how):
+    """Others are added and taken out again, many; who connects without end from one that stays is never refused."""
+    address = world.vm.address(family)
+    listener = Listener(world.vm, "::", 22, dual_stack=True)
+
+    def allow(n):
+        """Of two lists in turn, one is long: the kernel has to do with it."""
+        ports = {"ssh": {"number": 22, "always_allow": "192.0.2.0/28 2001:db8:2::/64"}}
+        for k in range(8 * (n % 2)):
+            ports[f"other-{k}"] = {"number": 7000 + k, "always_allow": " ".join(
+                f"10.{n}.{i}.0/24 fd00:{n}:{i}::/48" for i in range(30))}
+        agent.configure(ports=ports)
+
+    def act(n):
+        allow(n)
+        if how == "reload":
+            agent.reload()
+        else:
+            agent.kill()
+            agent.start()
+
+    allow(0)
+    agent.start()
+    with Accepting(listener):
+        knocked_all_the_while(Knocking(world.stranger, address, 22, 0.05),
+                              Knocking(world.requester, address, 22, 0), act)
+    assert not agent.audit("reload_failed")
+
+
+@families
 def test_a_restart_on_a_kernel_that_cannot_own_tables_leaves_no_gap(
         world, agent, family, older_kernel):
     """As after another kernel was booted: the table found is not as it would be made now."""
