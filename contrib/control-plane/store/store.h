@@ -26,6 +26,8 @@
 #define STORE_KEY_BYTES_MAX 1024
 #define STORE_VALUE_BYTES_MAX (1024 * 1024)
 #define STORE_OPERATIONS_MAX 16384 /* of one transaction */
+#define STORE_TRANSACTION_BYTES_MAX (64 * 1024 * 1024) /* of its values together */
+#define STORE_TTL_SECONDS_MAX (100LL * 365 * 24 * 60 * 60)
 
 struct store;
 struct store_watch;
@@ -77,7 +79,8 @@ struct store_range_result {
 /* error: 0 or -errno, then with result NULL. */
 typedef void store_on_range(int error, const struct store_range_result *result, void *userdata);
 
-/* Returns 0 or -errno; the handler is called only where it returns 0. So do all that follow. */
+/* Returns 0; -EINVAL; -E2BIG, a bound above is passed; -EAGAIN, too many calls are under way;
+ * -ENOMEM. The handler is called only where it returns 0. So do all that follow. */
 int store_range(struct store *store, const struct store_range *range, store_on_range *handler,
 	void *userdata);
 
