@@ -20,6 +20,8 @@
 #include "cleanup.h"
 #include "contrib/control-plane/store/store.h"
 
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
 #define WAIT_USEC (20 * 1000000)
 
 struct fixture {
@@ -115,6 +117,13 @@ static inline void on_outcome(int error, int64_t result, void *userdata)
 
 	assert_false(outcome->is_there);
 	*outcome = (struct outcome){ .is_there = true, .error = error, .result = result };
+}
+
+static inline void on_counted(int error, int64_t result, void *userdata)
+{
+	(void)result;
+	assert_int_equal(error, 0);
+	++*(size_t *)userdata;
 }
 
 static inline struct store_operation put_of(const char *key, const char *value, int64_t lease)

@@ -81,6 +81,12 @@ int sqlite_lease_arm(struct sqlite *sqlite)
 	end_usec = (uint64_t)sqlite3_column_int64(earliest, 1);
 	if (end_usec < sqlite->lease_retry_usec)
 		end_usec = sqlite->lease_retry_usec;
+	/* Not by the timer: to set it anew takes back that it has elapsed. */
+	if (end_usec <= wall_usec()) {
+		sqlite->lease_is_due = true;
+		sqlite_schedule(sqlite);
+		return 0;
+	}
 	if (!sqlite->lease_timer)
 		return sd_event_add_time(sqlite->event, &sqlite->lease_timer, CLOCK_REALTIME,
 			end_usec, ACCURACY_USEC, on_lease_end, sqlite);

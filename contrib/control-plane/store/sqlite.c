@@ -30,12 +30,22 @@
 #define RETRY_USEC 10000
 #define BUSY_USEC_MAX 5000000
 
-static uint64_t monotonic_usec(void)
+static uint64_t clock_usec(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static uint64_t monotonic_usec(void)
+{
+	return clock_usec(CLOCK_MONOTONIC);
+}
+
+uint64_t wall_usec(void)
+{
+	return clock_usec(CLOCK_REALTIME);
 }
 
 void sqlite_schedule(struct sqlite *sqlite)

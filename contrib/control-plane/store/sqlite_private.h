@@ -41,6 +41,9 @@ static inline struct sqlite *sqlite_of(struct store *store)
 	return (struct sqlite *)store;
 }
 
+/* What leases are counted in: they outlive this boot. */
+uint64_t wall_usec(void);
+
 /* Runs what waits in the queue, in this turn of the event loop. */
 void sqlite_schedule(struct sqlite *sqlite);
 
@@ -90,5 +93,5 @@ int sqlite_lease_keep_alive(
 int sqlite_lease_revoke(
 	struct store *store, int64_t lease, store_on_lease *handler, void *userdata);
 
-/* Sets the timer to the earliest end of a lease. Returns 0 or -errno. */
+/* Sees to it that the lease that ends first does so in time. Returns 0 or -errno. */
 int sqlite_lease_arm(struct sqlite *sqlite);

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include "contrib/control-plane/store/sqlite_private.h"
 
@@ -29,7 +28,7 @@ struct group {
 	struct sqlite *sqlite;
 	struct database_state state;
 	struct database_state before;
-	uint64_t now_usec; /* wall clock: leases outlive this boot */
+	uint64_t now_usec; /* wall clock */
 	int64_t n_records; /* written */
 	bool has_changed;
 };
@@ -39,14 +38,6 @@ struct revision {
 	int64_t number;
 	int64_t n_records;
 };
-
-static uint64_t now_usec(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 static sqlite3_stmt *group_statement(struct group *group, enum database_statement statement)
 {
@@ -438,7 +429,7 @@ static int write_group(struct sqlite *sqlite, struct job *first, size_t n_jobs)
 	if (r < 0)
 		return r;
 	/* After the lock is there: it may have taken a while. */
-	group.now_usec = now_usec();
+	group.now_usec = wall_usec();
 	r = group_write(&group, first, n_jobs);
 	if (r < 0) {
 		if (!sqlite3_get_autocommit(sqlite->database->connection))
@@ -479,7 +470,7 @@ int sqlite_write(struct sqlite *sqlite, size_t n_jobs)
 		return r;
 	sqlite->lease_retry_usec = 0;
 	if (r < 0 && sqlite->lease_is_due)
-		sqlite->lease_retry_usec = now_usec() + SWEEP_RETRY_USEC;
+		sqlite->lease_retry_usec = wall_usec() + SWEEP_RETRY_USEC;
 	sqlite->lease_is_due = false;
 	if (r == 0)
 		return 0;
