@@ -29,10 +29,11 @@ static int _printf_(3, 4) say(char **ret_error, int error, const char *format, .
 	return error;
 }
 
-/* -errno for what SQLite returned. */
-static int database_error(struct database *database, int status)
+/* -errno for what SQLite has just returned. Not by sqlite3_system_errno(): it knows nothing of what
+ * sqlite3_step() met. */
+static int database_error(int status)
 {
-	int error = sqlite3_system_errno(database->connection);
+	const int error = errno;
 
 	switch (status & 0xff) {
 	case SQLITE_NOMEM:
@@ -59,19 +60,19 @@ static int database_error(struct database *database, int status)
 	}
 }
 
-int database_step(struct database *database, sqlite3_stmt *statement)
+int statement_step(sqlite3_stmt *statement)
 {
 	int status = sqlite3_step(statement);
 
 	if (status == SQLITE_ROW)
 		return 1;
-	return status == SQLITE_DONE ? 0 : database_error(database, status);
+	return status == SQLITE_DONE ? 0 : database_error(status);
 }
 
 int database_run(struct database *database, enum database_statement statement)
 {
 	_cleanup_(statement_resetp) sqlite3_stmt *run = database->statements[statement];
-	int r = database_step(database, run);
+	int r = statement_step(run);
 
 	return r < 0 ? r : 0;
 }
@@ -79,7 +80,7 @@ int database_run(struct database *database, enum database_statement statement)
 int database_read_state(struct database *database, struct database_state *ret)
 {
 	_cleanup_(statement_resetp) sqlite3_stmt *read = database->statements[DATABASE_STATE_READ];
-	int r = database_step(database, read);
+	int r = statement_step(read);
 
 	if (r <= 0)
 		return r < 0 ? r : -EBADMSG;
@@ -101,7 +102,7 @@ int database_write_state(struct database *database, const struct database_state 
 	sqlite3_bind_int64(write, 2, state->compacted);
 	sqlite3_bind_int64(write, 3, state->history_bytes);
 
-	return database_step(database, write);
+	return statement_step(write);
 }
 
 /* Resolves the directory, so that SQLite, which refuses symbolic links anywhere, refuses only one
@@ -168,7 +169,7 @@ static int database_connect(struct database *database, char **ret_error)
 	if (!database->connection)
 		return -ENOMEM;
 	if (status != SQLITE_OK) {
-		error = database_error(database, status);
+		error = database_error(status);
 		return say(ret_error, error, "%s can't be opened: %s", path, strerror(-error));
 	}
 	sqlite3_extended_result_codes(database->connection, 1);
@@ -183,7 +184,7 @@ static int database_execute(struct database *database, const char *sql)
 {
 	int status = sqlite3_exec(database->connection, sql, NULL, NULL, NULL);
 
-	return status == SQLITE_OK ? 0 : database_error(database, status);
+	return status == SQLITE_OK ? 0 : database_error(status);
 }
 
 /* The first row of a query, as far as its columns are integers. */
@@ -191,8 +192,7 @@ static int database_query(struct database *database, const char *sql, int64_t *v
 {
 	sqlite3_stmt *query = NULL;
 	int status = sqlite3_prepare_v2(database->connection, sql, -1, &query, NULL);
-	int r = status == SQLITE_OK ? database_step(database, query)
-				    : database_error(database, status);
+	int r = status == SQLITE_OK ? statement_step(query) : database_error(status);
 
 	for (int i = 0; r > 0 && i < n_values; i++)
 		values[i] = sqlite3_column_int64(query, i);
@@ -256,8 +256,7 @@ static int database_check_pages(struct database *database)
 	sqlite3_stmt *check = NULL;
 	int status =
 		sqlite3_prepare_v2(database->connection, "PRAGMA quick_check(1)", -1, &check, NULL);
-	int r = status == SQLITE_OK ? database_step(database, check)
-				    : database_error(database, status);
+	int r = status == SQLITE_OK ? statement_step(check) : database_error(status);
 
 	if (r > 0 && strcmp((const char *)sqlite3_column_text(check, 0), "ok") != 0)
 		r = -EBADMSG;
@@ -298,12 +297,11 @@ static int database_prepare(struct database *database)
 		status = sqlite3_prepare_v3(database->connection, database_statements[i], -1,
 			SQLITE_PREPARE_PERSISTENT, &database->statements[i], NULL);
 		if (status != SQLITE_OK)
-			return database_error(database, status);
+			return database_error(status);
 	}
 	status = sqlite3_prepare_v2(
 		database->connection, "SELECT identity FROM state", -1, &identity, NULL);
-	r = status == SQLITE_OK ? database_step(database, identity)
-				: database_error(database, status);
+	r = status == SQLITE_OK ? statement_step(identity) : database_error(status);
 	if (r > 0)
 		snprintf(database->identity, sizeof(database->identity), "%s",
 			(const char *)sqlite3_column_text(identity, 0));

@@ -70,7 +70,7 @@ struct database *database_free(struct database *database);
 DEFINE_CLEANUP(struct database *, database_free)
 
 /* Steps a statement. Returns 1: there is a row; 0: it is done; -errno. */
-int database_step(struct database *database, sqlite3_stmt *statement);
+int statement_step(sqlite3_stmt *statement);
 
 /* Steps a statement without parameters, and resets it. Returns 0 or -errno. */
 int database_run(struct database *database, enum database_statement statement);

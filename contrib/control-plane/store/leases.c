@@ -68,7 +68,7 @@ int sqlite_lease_arm(struct sqlite *sqlite)
 {
 	_cleanup_(statement_resetp) sqlite3_stmt *earliest =
 		sqlite->database->statements[DATABASE_LEASE_EARLIEST];
-	int r = database_step(sqlite->database, earliest);
+	int r = statement_step(earliest);
 	uint64_t end_usec;
 
 	if (r < 0)

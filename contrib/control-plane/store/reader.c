@@ -22,7 +22,7 @@ static int range_read(struct sqlite *sqlite, const struct store_range *range, bo
 	sqlite3_bind_int64(read, 3, is_limited ? (sqlite3_int64)range->limit + 1 : -1);
 	sqlite3_bind_int(read, 4, range->keys_only);
 	*ret_more = false;
-	while ((r = database_step(sqlite->database, read)) > 0) {
+	while ((r = statement_step(read)) > 0) {
 		if (is_limited && sqlite->entries.n_items == range->limit) {
 			*ret_more = true;
 			return 0;

@@ -200,7 +200,7 @@ static int tell_from(struct sqlite *sqlite, struct sqlite_watch *only, int64_t f
 
 	entries_clear(&sqlite->entries);
 	sqlite3_bind_int64(records, 1, RECORD_ID_FIRST(from_revision));
-	while ((r = database_step(sqlite->database, records)) > 0) {
+	while ((r = statement_step(records)) > 0) {
 		int64_t id = sqlite3_column_int64(records, RECORD_ID);
 		const char *key = (const char *)sqlite3_column_text(records, RECORD_KEY);
 

@@ -52,7 +52,7 @@ static int find_revision(struct group *group, const char *key, int64_t *ret)
 	int r;
 
 	sqlite3_bind_text(find, 1, key, -1, SQLITE_STATIC);
-	r = database_step(group->sqlite->database, find);
+	r = statement_step(find);
 	if (r < 0)
 		return r;
 	*ret = r > 0 ? RECORD_REVISION(sqlite3_column_int64(find, RECORD_ID)) : 0;
@@ -81,7 +81,7 @@ static int insert_record(struct group *group, struct revision *revision,
 		sqlite3_bind_blob(insert, 7, operation->n_value ? operation->value : "",
 			(int)operation->n_value, SQLITE_STATIC);
 	}
-	r = database_step(group->sqlite->database, insert);
+	r = statement_step(insert);
 	group->n_records++;
 	group->has_changed = true;
 
@@ -96,7 +96,7 @@ static int supersede_record(struct group *group, const struct revision *revision
 	sqlite3_bind_int64(supersede, 1, id);
 	sqlite3_bind_int64(supersede, 2, revision->number);
 
-	return database_step(group->sqlite->database, supersede);
+	return statement_step(supersede);
 }
 
 static int do_operation(
@@ -108,7 +108,7 @@ static int do_operation(
 	int r;
 
 	sqlite3_bind_text(find, 1, operation->key, -1, SQLITE_STATIC);
-	r = database_step(group->sqlite->database, find);
+	r = statement_step(find);
 	if (r < 0 || (r == 0 && operation->type == STORE_DELETE))
 		return r;
 	if (r > 0) {
@@ -139,7 +139,7 @@ static int find_lease(struct group *group, int64_t lease, int64_t *ret_ttl_secon
 
 	sqlite3_bind_int64(find, 1, lease);
 	sqlite3_bind_int64(find, 2, (int64_t)group->now_usec);
-	r = database_step(group->sqlite->database, find);
+	r = statement_step(find);
 	if (r <= 0)
 		return r < 0 ? r : -ENOENT;
 	*ret_ttl_seconds = sqlite3_column_int64(find, 0);
@@ -219,7 +219,7 @@ static int write_lease(
 	}
 	group->has_changed = true;
 
-	return database_step(group->sqlite->database, write);
+	return statement_step(write);
 }
 
 static int do_lease_grant(struct group *group, struct job *job)
@@ -255,7 +255,7 @@ static int delete_leased(struct group *group, int64_t lease)
 
 	entries_clear(entries);
 	sqlite3_bind_int64(keys, 1, lease);
-	while ((r = database_step(group->sqlite->database, keys)) > 0) {
+	while ((r = statement_step(keys)) > 0) {
 		r = entries_add(entries, keys);
 		if (r < 0)
 			return r;
@@ -301,7 +301,7 @@ static int find_ended_lease(struct group *group, int64_t *ret)
 {
 	_cleanup_(statement_resetp) sqlite3_stmt *earliest =
 		group_statement(group, DATABASE_LEASE_EARLIEST);
-	int r = database_step(group->sqlite->database, earliest);
+	int r = statement_step(earliest);
 
 	if (r <= 0)
 		return r;
@@ -336,7 +336,7 @@ static int drop_oldest(struct group *group)
 	_cleanup_(statement_resetp) sqlite3_stmt *drop =
 		group_statement(group, DATABASE_RECORD_DELETE);
 	int64_t superseded, n_bytes;
-	int r = database_step(group->sqlite->database, oldest);
+	int r = statement_step(oldest);
 
 	if (r <= 0)
 		return r;
@@ -351,7 +351,7 @@ static int drop_oldest(struct group *group)
 	}
 	sqlite3_bind_int64(drop, 1, sqlite3_column_int64(oldest, 0));
 	sqlite3_reset(oldest);
-	r = database_step(group->sqlite->database, drop);
+	r = statement_step(drop);
 	if (r < 0)
 		return r;
 	group->state.history_bytes -= n_bytes;
