@@ -201,7 +201,8 @@ static int database_query(struct database *database, const char *sql, int64_t *v
 	return r < 0 ? r : 0;
 }
 
-/* Whose the file is, and of which schema: 0 where it is empty. */
+/* Whose the file is, and of which schema: 0 where it is empty. For that, a transaction must be
+ * under way, as another process may be making it. */
 static int database_read_version(struct database *database, int64_t *ret, char **ret_error)
 {
 	const char *path = database->path;
@@ -250,42 +251,53 @@ static int database_migrate(struct database *database, char **ret_error)
 	return database_execute(database, sql);
 }
 
-/* Any text but "ok" is damage. */
-static int database_check_pages(struct database *database)
+/* Returns 1 where the text that a query gives is this one, 0, or -errno. */
+static int database_says(struct database *database, const char *sql, const char *text)
 {
-	sqlite3_stmt *check = NULL;
-	int status =
-		sqlite3_prepare_v2(database->connection, "PRAGMA quick_check(1)", -1, &check, NULL);
-	int r = status == SQLITE_OK ? statement_step(check) : database_error(status);
+	sqlite3_stmt *query = NULL;
+	int status = sqlite3_prepare_v2(database->connection, sql, -1, &query, NULL);
+	int r = status == SQLITE_OK ? statement_step(query) : database_error(status);
+	const char *said = r > 0 ? (const char *)sqlite3_column_text(query, 0) : NULL;
 
-	if (r > 0 && strcmp((const char *)sqlite3_column_text(check, 0), "ok") != 0)
-		r = -EBADMSG;
-	sqlite3_finalize(check);
+	if (r > 0)
+		r = said && strcmp(said, text) == 0;
+	sqlite3_finalize(query);
 
-	return r < 0 ? r : 0;
+	return r;
 }
 
 static int database_set_up(struct database *database, char **ret_error)
 {
 	int64_t version;
-	int r = database_read_version(database, &version, ret_error);
+	int r = database_execute(database, "BEGIN");
 
+	if (r >= 0)
+		r = database_read_version(database, &version, ret_error);
+	if (r >= 0)
+		r = database_execute(database, "COMMIT");
 	if (r < 0)
 		return r;
+	r = database_says(database, "PRAGMA journal_mode = WAL", "wal");
+	if (r == 0)
+		return say(ret_error, -EOPNOTSUPP,
+			"%s: its file system can't share memory between processes; use a local one",
+			database->path);
 	/* trusted_schema: the file's own SQL calls nothing. */
-	r = database_execute(database,
-		"PRAGMA journal_mode = WAL;"
-		"PRAGMA synchronous = FULL;"
-		"PRAGMA trusted_schema = OFF;"
-		"PRAGMA wal_autocheckpoint = 1000;"
-		"PRAGMA journal_size_limit = 16777216;"
-		"PRAGMA cache_size = -8192");
+	if (r > 0)
+		r = database_execute(database,
+			"PRAGMA synchronous = FULL;"
+			"PRAGMA trusted_schema = OFF;"
+			"PRAGMA wal_autocheckpoint = 1000;"
+			"PRAGMA journal_size_limit = 16777216;"
+			"PRAGMA cache_size = -8192");
 	if (r >= 0 && version < database_n_migrations)
 		r = database_migrate(database, ret_error);
 	if (r >= 0)
-		r = database_check_pages(database);
+		r = database_says(database, "PRAGMA quick_check(1)", "ok");
+	if (r == 0)
+		r = -EBADMSG;
 
-	return r;
+	return r < 0 ? r : 0;
 }
 
 static int database_prepare(struct database *database)
