@@ -2,36 +2,70 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "contrib/control-plane/store/database.h"
 #include "contrib/control-plane/store/entries.h"
 
-#define CHUNK_BYTES (64 * 1024)
+#define FIRST_CHUNK_BYTES (64 * 1024)
+#define CHUNK_BYTES (1024 * 1024)
 #define KEPT_ITEMS 1024
 
+/* The first is kept. Later ones are mapped, so that what a large list took goes back at once. */
 struct entries_chunk {
 	struct entries_chunk *next;
 	size_t n_used;
-	size_t n_bytes;
-	char bytes[];
+	size_t n_bytes; /* with this head */
+	bool is_mapped;
 };
+
+static struct entries_chunk *chunk_new(struct entries_chunk *next, size_t n_bytes)
+{
+	struct entries_chunk *chunk;
+
+	n_bytes += sizeof(*chunk);
+	if (!next && n_bytes <= FIRST_CHUNK_BYTES) {
+		chunk = malloc(FIRST_CHUNK_BYTES);
+		if (!chunk)
+			return NULL;
+		*chunk = (struct entries_chunk){ .n_bytes = FIRST_CHUNK_BYTES };
+	} else {
+		if (n_bytes < CHUNK_BYTES)
+			n_bytes = CHUNK_BYTES;
+		chunk = mmap(
+			NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (chunk == MAP_FAILED)
+			return NULL;
+		*chunk = (struct entries_chunk){
+			.next = next, .n_bytes = n_bytes, .is_mapped = true
+		};
+	}
+	chunk->n_used = sizeof(*chunk);
+
+	return chunk;
+}
+
+static void chunk_free(struct entries_chunk *chunk)
+{
+	if (chunk->is_mapped)
+		munmap(chunk, chunk->n_bytes);
+	else
+		free(chunk);
+}
 
 static char *entries_allocate(struct entries *entries, size_t n_bytes)
 {
 	struct entries_chunk *chunk = entries->chunks;
 
 	if (!chunk || chunk->n_bytes - chunk->n_used < n_bytes) {
-		size_t n_chunk = n_bytes > CHUNK_BYTES ? n_bytes : CHUNK_BYTES;
-
-		chunk = malloc(sizeof(*chunk) + n_chunk);
+		chunk = chunk_new(chunk, n_bytes);
 		if (!chunk)
 			return NULL;
-		*chunk = (struct entries_chunk){ .next = entries->chunks, .n_bytes = n_chunk };
 		entries->chunks = chunk;
 	}
 	chunk->n_used += n_bytes;
 
-	return chunk->bytes + chunk->n_used - n_bytes;
+	return (char *)chunk + chunk->n_used - n_bytes;
 }
 
 /* A column's bytes with a NUL behind them; the empty string for NULL. */
@@ -91,18 +125,14 @@ int entries_add(struct entries *entries, sqlite3_stmt *row)
 
 void entries_clear(struct entries *entries)
 {
-	struct entries_chunk *kept = NULL;
+	struct entries_chunk *chunk;
 
-	for (struct entries_chunk *chunk = entries->chunks, *next; chunk; chunk = next) {
-		next = chunk->next;
-		if (!kept && chunk->n_bytes == CHUNK_BYTES) {
-			kept = chunk;
-			*kept = (struct entries_chunk){ .n_bytes = CHUNK_BYTES };
-		} else {
-			free(chunk);
-		}
+	while ((chunk = entries->chunks) && chunk->is_mapped) {
+		entries->chunks = chunk->next;
+		chunk_free(chunk);
 	}
-	entries->chunks = kept;
+	if (chunk)
+		chunk->n_used = sizeof(*chunk);
 	entries->n_items = 0;
 	if (entries->n_allocated > KEPT_ITEMS) {
 		free(entries->items);
@@ -114,7 +144,8 @@ void entries_clear(struct entries *entries)
 void entries_done(struct entries *entries)
 {
 	entries_clear(entries);
-	free(entries->chunks);
+	if (entries->chunks)
+		chunk_free(entries->chunks);
 	free(entries->items);
 	*entries = (struct entries){ 0 };
 }

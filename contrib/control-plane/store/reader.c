@@ -5,7 +5,8 @@
 
 #include "contrib/control-plane/store/sqlite_private.h"
 
-static int range_read(struct sqlite *sqlite, const struct store_range *range, bool *ret_more)
+static int range_read(struct sqlite *sqlite, const struct store_range *range,
+	struct entries *entries, bool *ret_more)
 {
 	_cleanup_(statement_resetp) sqlite3_stmt *read =
 		sqlite->database->statements[range->descending ? DATABASE_RANGE_DESCENDING
@@ -23,11 +24,11 @@ static int range_read(struct sqlite *sqlite, const struct store_range *range, bo
 	sqlite3_bind_int(read, 4, range->keys_only);
 	*ret_more = false;
 	while ((r = statement_step(read)) > 0) {
-		if (is_limited && sqlite->entries.n_items == range->limit) {
+		if (is_limited && entries->n_items == range->limit) {
 			*ret_more = true;
 			return 0;
 		}
-		r = entries_add(&sqlite->entries, read);
+		r = entries_add(entries, read);
 		if (r < 0)
 			return r;
 	}
@@ -35,17 +36,17 @@ static int range_read(struct sqlite *sqlite, const struct store_range *range, bo
 	return r;
 }
 
-int sqlite_read_range(struct sqlite *sqlite, const struct store_range *range, bool *ret_more,
-	struct database_state *ret_state)
+int sqlite_read_range(struct sqlite *sqlite, const struct store_range *range,
+	struct entries *entries, bool *ret_more, struct database_state *ret_state)
 {
 	int r = database_run(sqlite->database, DATABASE_BEGIN);
 
 	if (r < 0)
 		return r;
-	entries_clear(&sqlite->entries);
+	entries_clear(entries);
 	r = database_read_state(sqlite->database, ret_state);
 	if (r >= 0)
-		r = range_read(sqlite, range, ret_more);
+		r = range_read(sqlite, range, entries, ret_more);
 	database_run(sqlite->database, DATABASE_ROLLBACK);
 
 	return r;

@@ -25,7 +25,10 @@
 
 #define JOBS_MAX 65536
 #define JOBS_BYTES_MAX (2 * STORE_TRANSACTION_BYTES_MAX)
-#define JOBS_PER_TURN 1000 /* so that a turn stays short */
+
+/* So that a turn stays short. */
+#define TURN_JOBS_MAX 1000
+#define TURN_BYTES_MAX (8 * 1024 * 1024)
 
 #define RETRY_USEC 10000
 #define BUSY_USEC_MAX 5000000
@@ -100,17 +103,22 @@ static void answer_range(struct sqlite *sqlite, struct job *job)
 {
 	struct store_range_result result = { 0 };
 	struct database_state state;
-	int r = sqlite_read_range(sqlite, &job->range, &result.more, &state);
+	int r = sqlite_read_range(sqlite, &job->range, &sqlite->range, &result.more, &state);
 
+	/* Another process may have written since watches were told. */
+	if (r >= 0 && state.revision > sqlite->told)
+		r = sqlite_tell(sqlite);
+	if (sqlite->is_freed)
+		return;
 	if (r < 0) {
 		job->on_range(r, NULL, job->userdata);
 	} else {
-		result.entries = sqlite->entries.items;
-		result.n_entries = sqlite->entries.n_items;
+		result.entries = sqlite->range.items;
+		result.n_entries = sqlite->range.n_items;
 		result.revision = state.revision;
 		job->on_range(0, &result, job->userdata);
 	}
-	entries_clear(&sqlite->entries);
+	entries_clear(&sqlite->range);
 }
 
 static void answer(struct sqlite *sqlite, struct job *job)
@@ -133,10 +141,24 @@ static void answer(struct sqlite *sqlite, struct job *job)
 	}
 }
 
+/* How many jobs the next turn does: one at least. */
+static size_t turn_jobs(const struct sqlite *sqlite)
+{
+	size_t n_jobs = 0, n_bytes = 0;
+
+	for (const struct job *job = sqlite->jobs;
+		job && n_jobs < TURN_JOBS_MAX && n_bytes < TURN_BYTES_MAX; job = job->next) {
+		n_bytes += job->n_bytes;
+		n_jobs++;
+	}
+
+	return n_jobs;
+}
+
 /* One turn. Returns 0, or -EBUSY: another process has the lock. */
 static int sqlite_run(struct sqlite *sqlite)
 {
-	const size_t n_jobs = sqlite->n_jobs < JOBS_PER_TURN ? sqlite->n_jobs : JOBS_PER_TURN;
+	const size_t n_jobs = turn_jobs(sqlite);
 	int r = sqlite_write(sqlite, n_jobs);
 
 	if (r < 0) {
@@ -167,6 +189,7 @@ static void sqlite_destroy(struct sqlite *sqlite)
 	sd_event_unref(sqlite->event);
 	database_free(sqlite->database);
 	entries_done(&sqlite->entries);
+	entries_done(&sqlite->range);
 	free(sqlite->events);
 	free(sqlite);
 }

@@ -29,7 +29,8 @@ struct sqlite {
 	struct sqlite_watch **watches_end;
 	struct store_event *events; /* scratch, of what one watch is told */
 	size_t n_events_allocated;
-	struct entries entries; /* scratch, of what is read */
+	struct entries entries; /* scratch, of events and what a lease has */
+	struct entries range; /* scratch, of a range */
 
 	sd_event_source *lease_timer; /* of the earliest end */
 	bool lease_is_due;
@@ -66,9 +67,10 @@ void sqlite_write_fail(struct sqlite *sqlite, size_t n_jobs, int error);
 
 /* reader.c */
 
-/* Reads a range into sqlite->entries. Returns 0 and the revision that it is of, or -errno. */
-int sqlite_read_range(struct sqlite *sqlite, const struct store_range *range, bool *ret_more,
-	struct database_state *ret_state);
+/* Reads a range, and the state of which it is, in place of what the entries were. Returns 0 or
+ * -errno. */
+int sqlite_read_range(struct sqlite *sqlite, const struct store_range *range,
+	struct entries *entries, bool *ret_more, struct database_state *ret_state);
 
 /* watches.c */
 

@@ -73,7 +73,7 @@ struct store_range_result {
 	const struct store_entry *entries;
 	size_t n_entries;
 	bool more; /* limit cut it */
-	int64_t revision; /* as of which it was read */
+	int64_t revision; /* as of which it was read; watchers have been told of it */
 };
 
 /* error: 0 or -errno, then with result NULL. */

@@ -258,7 +258,7 @@ static int tell_present(struct sqlite *sqlite, struct sqlite_watch *watch)
 
 	if (!to)
 		return -ENOMEM;
-	r = sqlite_read_range(sqlite, &range, &more, &state);
+	r = sqlite_read_range(sqlite, &range, &sqlite->entries, &more, &state);
 	if (r < 0)
 		return r;
 	watch->from_revision = state.revision;
