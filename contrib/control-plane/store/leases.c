@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
-/* Leases: the calls, and the timer. What is done in the file is the writer's. */
+/* Leases: the calls, what they do in the file, and the timer. */
 
 #include <errno.h>
+#include <sys/random.h>
 #include <time.h>
 
-#include "contrib/control-plane/store/sqlite_private.h"
+#include "contrib/control-plane/store/group.h"
 
 /* Timers may be late by that; leases are counted in seconds. */
 #define ACCURACY_USEC 100000
+
+/* Of leases that end at once, so much in one transaction. */
+#define SWEEP_RECORDS 4096
 
 static int lease_call(struct store *store, const struct job *call, void *userdata)
 {
@@ -50,6 +54,145 @@ int sqlite_lease_revoke(struct store *store, int64_t lease, store_on_lease *hand
 		.on_lease = handler };
 
 	return lease_call(store, &call, userdata);
+}
+
+int group_find_lease(struct group *group, int64_t lease, int64_t *ret_ttl_seconds)
+{
+	_cleanup_(statement_resetp) sqlite3_stmt *find =
+		group_statement(group, DATABASE_LEASE_FIND);
+	int r;
+
+	sqlite3_bind_int64(find, 1, lease);
+	sqlite3_bind_int64(find, 2, (int64_t)group->now_usec);
+	r = statement_step(find);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	*ret_ttl_seconds = sqlite3_column_int64(find, 0);
+
+	return 0;
+}
+
+static int write_lease(
+	struct group *group, enum database_statement statement, int64_t lease, int64_t ttl_seconds)
+{
+	_cleanup_(statement_resetp) sqlite3_stmt *write = group_statement(group, statement);
+	const int64_t end_usec = (int64_t)group->now_usec + ttl_seconds * 1000000;
+
+	sqlite3_bind_int64(write, 1, lease);
+	if (statement == DATABASE_LEASE_EXTEND)
+		sqlite3_bind_int64(write, 2, end_usec);
+	if (statement == DATABASE_LEASE_INSERT) {
+		sqlite3_bind_int64(write, 2, ttl_seconds);
+		sqlite3_bind_int64(write, 3, end_usec);
+	}
+	group->has_changed = true;
+
+	return statement_step(write);
+}
+
+int group_lease_grant(struct group *group, struct job *job)
+{
+	/* At random: one that is gone does not come back as another's. */
+	do {
+		if (getrandom(&job->result, sizeof(job->result), 0) != sizeof(job->result))
+			return -EIO;
+		job->result &= INT64_MAX;
+	} while (job->result == 0);
+
+	return write_lease(group, DATABASE_LEASE_INSERT, job->result, job->ttl_seconds);
+}
+
+int group_lease_keep_alive(struct group *group, struct job *job)
+{
+	int64_t ttl_seconds;
+	int r = group_find_lease(group, job->lease, &ttl_seconds);
+
+	job->result = job->lease;
+
+	return r < 0 ? r : write_lease(group, DATABASE_LEASE_EXTEND, job->lease, ttl_seconds);
+}
+
+/* Deletes keys of a lease, as many as a transaction may. Returns their number, or -errno. */
+static int delete_leased(struct group *group, int64_t lease)
+{
+	struct entries *entries = &group->sqlite->entries;
+	_cleanup_(statement_resetp) sqlite3_stmt *keys =
+		group_statement(group, DATABASE_LEASE_KEYS);
+	_cleanup_(freep) struct store_operation *operations = NULL;
+	int r;
+
+	entries_clear(entries);
+	sqlite3_bind_int64(keys, 1, lease);
+	while ((r = statement_step(keys)) > 0) {
+		r = entries_add(entries, keys);
+		if (r < 0)
+			return r;
+	}
+	if (r < 0 || entries->n_items == 0)
+		return r;
+	sqlite3_reset(keys);
+	operations = calloc(entries->n_items, sizeof(*operations));
+	if (!operations)
+		return -ENOMEM;
+	for (size_t i = 0; i < entries->n_items; i++)
+		operations[i] = (struct store_operation){ .type = STORE_DELETE,
+			.key = entries->items[i].key };
+	r = group_do_revision(group, operations, entries->n_items);
+
+	return r < 0 ? r : (int)entries->n_items;
+}
+
+/* Deletes a lease with its keys. */
+static int end_lease(struct group *group, int64_t lease)
+{
+	int r;
+
+	do
+		r = delete_leased(group, lease);
+	while (r == STORE_OPERATIONS_MAX);
+
+	return r < 0 ? r : write_lease(group, DATABASE_LEASE_DELETE, lease, 0);
+}
+
+int group_lease_revoke(struct group *group, struct job *job)
+{
+	int64_t ttl_seconds;
+	int r = group_find_lease(group, job->lease, &ttl_seconds);
+
+	job->result = job->lease;
+
+	return r < 0 ? r : end_lease(group, job->lease);
+}
+
+/* The lease that ended first, where one has. Returns 1, 0 or -errno. */
+static int find_ended_lease(struct group *group, int64_t *ret)
+{
+	_cleanup_(statement_resetp) sqlite3_stmt *earliest =
+		group_statement(group, DATABASE_LEASE_EARLIEST);
+	int r = statement_step(earliest);
+
+	if (r <= 0)
+		return r;
+	*ret = sqlite3_column_int64(earliest, 0);
+
+	return (uint64_t)sqlite3_column_int64(earliest, 1) <= group->now_usec;
+}
+
+int group_end_leases(struct group *group)
+{
+	int64_t lease;
+	int r = 0;
+
+	for (int n = 0; n < SWEEP_RECORDS && group->n_records < SWEEP_RECORDS; n++) {
+		r = find_ended_lease(group, &lease);
+		if (r <= 0)
+			return r;
+		r = end_lease(group, lease);
+		if (r < 0)
+			return r;
+	}
+
+	return 0;
 }
 
 static int on_lease_end(sd_event_source *source, uint64_t usec, void *userdata)

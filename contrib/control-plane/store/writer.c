@@ -11,38 +11,19 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/random.h>
 
-#include "contrib/control-plane/store/sqlite_private.h"
+#include "contrib/control-plane/store/group.h"
 
 #define HISTORY_BYTES_MAX (32 * 1024 * 1024)
 #define RECORD_OVERHEAD_BYTES 100 /* of a record on disk, its indexes included, roughly */
 #define COMPACTION_RECORDS 64
-
-/* Of leases that end at once, so much in one transaction. */
-#define SWEEP_RECORDS 4096
 #define SWEEP_RETRY_USEC 1000000
-
-/* A SQLite transaction under way. */
-struct group {
-	struct sqlite *sqlite;
-	struct database_state state;
-	struct database_state before;
-	uint64_t now_usec; /* wall clock */
-	int64_t n_records; /* written */
-	bool has_changed;
-};
 
 /* Of a transaction under way. */
 struct revision {
 	int64_t number;
 	int64_t n_records;
 };
-
-static sqlite3_stmt *group_statement(struct group *group, enum database_statement statement)
-{
-	return group->sqlite->database->statements[statement];
-}
 
 /* The mod_revision of a key, or 0. Returns 0 or -errno. */
 static int find_revision(struct group *group, const char *key, int64_t *ret)
@@ -130,23 +111,6 @@ static int do_operation(
 	return insert_record(group, revision, operation, create_revision, version + 1);
 }
 
-/* Returns 0; -ENOENT where a lease is not there or has ended; another -errno. */
-static int find_lease(struct group *group, int64_t lease, int64_t *ret_ttl_seconds)
-{
-	_cleanup_(statement_resetp) sqlite3_stmt *find =
-		group_statement(group, DATABASE_LEASE_FIND);
-	int r;
-
-	sqlite3_bind_int64(find, 1, lease);
-	sqlite3_bind_int64(find, 2, (int64_t)group->now_usec);
-	r = statement_step(find);
-	if (r <= 0)
-		return r < 0 ? r : -ENOENT;
-	*ret_ttl_seconds = sqlite3_column_int64(find, 0);
-
-	return 0;
-}
-
 /* What must hold before a transaction writes. Returns 0; STORE_CONFLICT; -ENOENT; another -errno,
  * and then it is the disk's. */
 static int check_transaction(struct group *group, const struct store_transaction *transaction)
@@ -167,7 +131,7 @@ static int check_transaction(struct group *group, const struct store_transaction
 		if (operation->type != STORE_PUT || operation->lease == lease)
 			continue;
 		lease = operation->lease;
-		r = lease ? find_lease(group, lease, &ttl_seconds) : 0;
+		r = lease ? group_find_lease(group, lease, &ttl_seconds) : 0;
 		if (r < 0)
 			return r;
 	}
@@ -175,8 +139,7 @@ static int check_transaction(struct group *group, const struct store_transaction
 	return 0;
 }
 
-/* Operations as one revision, if they change anything. */
-static int do_revision(
+int group_do_revision(
 	struct group *group, const struct store_operation *operations, size_t n_operations)
 {
 	struct revision revision = { .number = group->state.revision + 1 };
@@ -198,134 +161,11 @@ static int do_commit(struct group *group, struct job *job)
 	int r = check_transaction(group, &job->transaction);
 
 	if (r == 0)
-		r = do_revision(group, job->transaction.operations, job->transaction.n_operations);
+		r = group_do_revision(
+			group, job->transaction.operations, job->transaction.n_operations);
 	job->result = group->state.revision;
 
 	return r;
-}
-
-static int write_lease(
-	struct group *group, enum database_statement statement, int64_t lease, int64_t ttl_seconds)
-{
-	_cleanup_(statement_resetp) sqlite3_stmt *write = group_statement(group, statement);
-	const int64_t end_usec = (int64_t)group->now_usec + ttl_seconds * 1000000;
-
-	sqlite3_bind_int64(write, 1, lease);
-	if (statement == DATABASE_LEASE_EXTEND)
-		sqlite3_bind_int64(write, 2, end_usec);
-	if (statement == DATABASE_LEASE_INSERT) {
-		sqlite3_bind_int64(write, 2, ttl_seconds);
-		sqlite3_bind_int64(write, 3, end_usec);
-	}
-	group->has_changed = true;
-
-	return statement_step(write);
-}
-
-static int do_lease_grant(struct group *group, struct job *job)
-{
-	/* At random: one that is gone does not come back as another's. */
-	do {
-		if (getrandom(&job->result, sizeof(job->result), 0) != sizeof(job->result))
-			return -EIO;
-		job->result &= INT64_MAX;
-	} while (job->result == 0);
-
-	return write_lease(group, DATABASE_LEASE_INSERT, job->result, job->ttl_seconds);
-}
-
-static int do_lease_keep_alive(struct group *group, struct job *job)
-{
-	int64_t ttl_seconds;
-	int r = find_lease(group, job->lease, &ttl_seconds);
-
-	job->result = job->lease;
-
-	return r < 0 ? r : write_lease(group, DATABASE_LEASE_EXTEND, job->lease, ttl_seconds);
-}
-
-/* Deletes keys of a lease, as many as a transaction may. Returns their number, or -errno. */
-static int delete_leased(struct group *group, int64_t lease)
-{
-	struct entries *entries = &group->sqlite->entries;
-	_cleanup_(statement_resetp) sqlite3_stmt *keys =
-		group_statement(group, DATABASE_LEASE_KEYS);
-	_cleanup_(freep) struct store_operation *operations = NULL;
-	int r;
-
-	entries_clear(entries);
-	sqlite3_bind_int64(keys, 1, lease);
-	while ((r = statement_step(keys)) > 0) {
-		r = entries_add(entries, keys);
-		if (r < 0)
-			return r;
-	}
-	if (r < 0 || entries->n_items == 0)
-		return r;
-	sqlite3_reset(keys);
-	operations = calloc(entries->n_items, sizeof(*operations));
-	if (!operations)
-		return -ENOMEM;
-	for (size_t i = 0; i < entries->n_items; i++)
-		operations[i] = (struct store_operation){ .type = STORE_DELETE,
-			.key = entries->items[i].key };
-	r = do_revision(group, operations, entries->n_items);
-
-	return r < 0 ? r : (int)entries->n_items;
-}
-
-/* Deletes a lease with its keys. */
-static int end_lease(struct group *group, int64_t lease)
-{
-	int r;
-
-	do
-		r = delete_leased(group, lease);
-	while (r == STORE_OPERATIONS_MAX);
-
-	return r < 0 ? r : write_lease(group, DATABASE_LEASE_DELETE, lease, 0);
-}
-
-static int do_lease_revoke(struct group *group, struct job *job)
-{
-	int64_t ttl_seconds;
-	int r = find_lease(group, job->lease, &ttl_seconds);
-
-	job->result = job->lease;
-
-	return r < 0 ? r : end_lease(group, job->lease);
-}
-
-/* The lease that ended first, where one has. Returns 1, 0 or -errno. */
-static int find_ended_lease(struct group *group, int64_t *ret)
-{
-	_cleanup_(statement_resetp) sqlite3_stmt *earliest =
-		group_statement(group, DATABASE_LEASE_EARLIEST);
-	int r = statement_step(earliest);
-
-	if (r <= 0)
-		return r;
-	*ret = sqlite3_column_int64(earliest, 0);
-
-	return (uint64_t)sqlite3_column_int64(earliest, 1) <= group->now_usec;
-}
-
-/* Ends leases that are due; what is left for another time is due then. */
-static int sweep_leases(struct group *group)
-{
-	int64_t lease;
-	int r = 0;
-
-	for (int n = 0; n < SWEEP_RECORDS && group->n_records < SWEEP_RECORDS; n++) {
-		r = find_ended_lease(group, &lease);
-		if (r <= 0)
-			return r;
-		r = end_lease(group, lease);
-		if (r < 0)
-			return r;
-	}
-
-	return 0;
 }
 
 /* Drops the oldest record of history, where there is too much of it. Returns 1, 0 or -errno. */
@@ -380,11 +220,11 @@ static int do_job(struct group *group, struct job *job)
 	case JOB_COMMIT:
 		return do_commit(group, job);
 	case JOB_LEASE_GRANT:
-		return do_lease_grant(group, job);
+		return group_lease_grant(group, job);
 	case JOB_LEASE_KEEP_ALIVE:
-		return do_lease_keep_alive(group, job);
+		return group_lease_keep_alive(group, job);
 	case JOB_LEASE_REVOKE:
-		return do_lease_revoke(group, job);
+		return group_lease_revoke(group, job);
 	default:
 		return 0;
 	}
@@ -399,7 +239,7 @@ static int group_write(struct group *group, struct job *first, size_t n_jobs)
 		return r;
 	group->before = group->state;
 	if (group->sqlite->lease_is_due) {
-		r = sweep_leases(group);
+		r = group_end_leases(group);
 		if (r < 0)
 			return r;
 	}
