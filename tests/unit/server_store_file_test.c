@@ -300,9 +300,9 @@ static void test_lease_ends_once_the_disk_has_room(void **state)
 	uint64_t until_usec;
 
 	signal(SIGXFSZ, SIG_IGN);
-	put_leased(fixture, "a", "1", grant(fixture, 1));
+	put_leased(fixture, "a", "1", grant(fixture, 2));
 	limit_file_bytes(4096);
-	until_usec = now_usec() + 1500000;
+	until_usec = now_usec() + 2500000;
 	while (now_usec() < until_usec)
 		sd_event_run(fixture->event, 100000);
 	range(fixture, &(struct store_range){ .from = "a" }, &result);
