@@ -171,6 +171,30 @@ static void test_changes_of_another_process_are_told(void **state)
 	assert_ended_well(pid);
 }
 
+static void test_change_is_told_though_who_made_it_died_at_once(void **state)
+{
+	struct fixture *fixture = *state;
+	_cleanup_(store_watch_freep) struct store_watch *watch = NULL;
+	struct transcript told = { 0 };
+	sqlite3 *other = NULL;
+
+	assert_int_equal(store_watch(fixture->store, "", 0, on_events, &told, &watch), 0);
+	settle(fixture->event);
+	/* Nothing but the end of the process tells of it. */
+	assert_int_equal(sqlite3_open(fixture->path, &other), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(other,
+				 "BEGIN;"
+				 "INSERT INTO records VALUES (16384, 'a', 1, 1, 0, NULL, x'31');"
+				 "UPDATE state SET revision = 1;"
+				 "COMMIT",
+				 NULL, NULL, NULL),
+		SQLITE_OK);
+	settle(fixture->event);
+	sqlite3_close(other);
+	await(fixture->event, told.is_there);
+	assert_string_equal(told.text, "a=1@1 |");
+}
+
 static void test_two_processes_write_and_both_are_told_all(void **state)
 {
 	struct fixture *fixture = *state;
@@ -372,6 +396,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_changes_of_another_process_are_told),
+		TEST(test_change_is_told_though_who_made_it_died_at_once),
 		TEST(test_two_processes_write_and_both_are_told_all),
 		TEST(test_lease_of_a_process_that_is_gone_ends_once),
 		TEST(test_watch_that_fell_too_far_behind_is_told_so),

@@ -13,8 +13,10 @@
 
 #define APPLICATION_ID 0x6a697467 /* "jitg" */
 
-/* While it is opened another process may be making it; later nothing waits (see sqlite.c). */
-#define OPEN_BUSY_MS 5000
+/* While it is opened another process may be making it, and that is waited for. Later it is sqlite.c
+ * that waits, so that the event loop does not. */
+#define OPEN_TRIES 500
+#define OPEN_PAUSE_USEC 10000
 #define BUSY_MS 5
 
 static int _printf_(3, 4) say(char **ret_error, int error, const char *format, ...)
@@ -173,7 +175,7 @@ static int database_connect(struct database *database, char **ret_error)
 		return say(ret_error, error, "%s can't be opened: %s", path, strerror(-error));
 	}
 	sqlite3_extended_result_codes(database->connection, 1);
-	sqlite3_busy_timeout(database->connection, OPEN_BUSY_MS);
+	sqlite3_busy_timeout(database->connection, BUSY_MS);
 	if (sqlite3_db_readonly(database->connection, "main"))
 		return say(ret_error, -EROFS, "%s can't be written", path);
 
@@ -361,12 +363,18 @@ int database_open(const char *path, struct database **ret, char **ret_error)
 		r = database_connect(database, ret_error);
 	if (r < 0)
 		return r;
-	r = database_set_up(database, ret_error);
+	for (int i = 0; i < OPEN_TRIES; i++) {
+		r = database_set_up(database, ret_error);
+		if (r != -EBUSY)
+			break;
+		if (!sqlite3_get_autocommit(database->connection))
+			database_execute(database, "ROLLBACK");
+		usleep(OPEN_PAUSE_USEC);
+	}
 	if (r >= 0)
 		r = database_prepare(database);
 	if (r < 0)
 		return database_explain(database, r, ret_error);
-	sqlite3_busy_timeout(database->connection, BUSY_MS);
 
 	*ret = TAKE_PTR(database);
 	return 0;
