@@ -31,6 +31,14 @@ enum gate_set element_grant_set(const struct element *element)
 	return ipv4 ? SET_GRANT_RANGES4 : SET_GRANT_RANGES6;
 }
 
+bool elements_include(const struct element *elements, size_t n, enum gate_set set)
+{
+	for (size_t i = 0; i < n; i++)
+		if (element_grant_set(&elements[i]) == set)
+			return true;
+	return false;
+}
+
 /* source address . protocol . port, each field in whole registers */
 static size_t service_key(uint8_t key[static KEY_BYTES_MAX], uint8_t family,
 	const struct address *address, uint8_t l4proto, uint16_t port)

@@ -41,6 +41,9 @@ struct port_range_list {
 /* The set that holds a grant's element: single addresses are kept by hash, ranges by intervals. */
 enum gate_set element_grant_set(const struct element *element);
 
+/* True where one of the grants' elements is of that set. */
+bool elements_include(const struct element *elements, size_t n, enum gate_set set);
+
 /*
  * Add or delete (NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM) elements of one set. Nothing is done for n
  * 0. Return 0 or -ENOMEM.

@@ -12,16 +12,10 @@
 #include <linux/netfilter/nf_tables.h>
 
 #include "nft/gate.h"
+#include "nft/install.h"
 
 /* Others may change the table between our reading and our writing; this often is no coincidence. */
 #define INSTALL_TRIES 5
-
-/* Two timeouts are the same when they end within this of each other: reading takes its time. */
-#define TIMEOUT_TOLERANCE_MS 100
-
-/* Ranges that rules name one by one until their sets are there, this many: with more, who comes in
- * that moment may have to send again. */
-#define INTERIM_RANGES_MAX 1000
 
 struct gate {
 	struct netlink *netlink;
@@ -61,125 +55,6 @@ uint32_t gate_port(const struct gate *gate)
 	return netlink_port(gate->netlink);
 }
 
-/* Order of elements: by set, source, protocol, port. */
-static int element_compare(const struct element *a, const struct element *b)
-{
-	enum gate_set x = element_grant_set(a), y = element_grant_set(b);
-	int order;
-
-	if (x != y)
-		return x < y ? -1 : 1;
-	order = address_compare(&a->sources.first, &b->sources.first);
-	if (order == 0)
-		order = address_compare(&a->sources.last, &b->sources.last);
-	if (order == 0)
-		order = (int)a->l4proto - (int)b->l4proto;
-	if (order == 0)
-		order = (int)a->ports.first - (int)b->ports.first;
-	if (order == 0)
-		order = (int)a->ports.last - (int)b->ports.last;
-	return order;
-}
-
-static int compare_element_pointers(const void *a, const void *b)
-{
-	return element_compare(
-		*(const struct element *const *)a, *(const struct element *const *)b);
-}
-
-static bool element_lasts_alike(const struct element *a, const struct element *b)
-{
-	uint64_t longer = a->timeout_ms > b->timeout_ms ? a->timeout_ms : b->timeout_ms;
-	uint64_t shorter = a->timeout_ms > b->timeout_ms ? b->timeout_ms : a->timeout_ms;
-
-	return longer - shorter <= TIMEOUT_TOLERANCE_MS &&
-		(a->timeout_ms == 0) == (b->timeout_ms == 0);
-}
-
-struct pointers {
-	const struct element **items;
-	size_t n;
-};
-
-static void pointers_done(struct pointers *pointers)
-{
-	free(pointers->items);
-}
-
-static int pointers_init(
-	struct pointers *pointers, const struct element *elements, size_t n, bool filled)
-{
-	pointers->n = filled ? n : 0;
-	pointers->items = calloc(n + 1, sizeof(*pointers->items));
-	if (!pointers->items)
-		return -ENOMEM;
-	for (size_t i = 0; i < n && filled; i++)
-		pointers->items[i] = &elements[i];
-	return 0;
-}
-
-static void pointers_sort(struct pointers *pointers)
-{
-	qsort(pointers->items, pointers->n, sizeof(*pointers->items), compare_element_pointers);
-}
-
-/* Adds the changes of each set of grants to the transaction; the pointers are sorted, so by set. */
-static int change_grants(
-	struct transaction *transaction, uint16_t type, const struct pointers *pointers)
-{
-	for (size_t first = 0, end; first < pointers->n; first = end) {
-		enum gate_set set = element_grant_set(pointers->items[first]);
-		int status;
-
-		for (end = first + 1; end < pointers->n; end++)
-			if (element_grant_set(pointers->items[end]) != set)
-				break;
-		status = elements_change(
-			transaction, type, set, pointers->items + first, end - first);
-		if (status < 0)
-			return status;
-	}
-	return 0;
-}
-
-/* Deletes what is not wanted or lasts otherwise; adds what is missing. */
-static int mend_grants(struct transaction *transaction, const struct element_list *there,
-	const struct element_list *wanted)
-{
-	_cleanup_(pointers_done) struct pointers have = {}, want = {}, remove = {}, add = {};
-	size_t i = 0, k = 0;
-	int status;
-
-	if (pointers_init(&have, there->elements, there->n, true) < 0 ||
-		pointers_init(&want, wanted->elements, wanted->n, true) < 0 ||
-		pointers_init(&remove, there->elements, there->n, false) < 0 ||
-		pointers_init(&add, wanted->elements, wanted->n, false) < 0)
-		return -ENOMEM;
-	pointers_sort(&have);
-	pointers_sort(&want);
-	while (i < have.n || k < want.n) {
-		int order = i == have.n ? 1
-			: k == want.n   ? -1
-					: element_compare(have.items[i], want.items[k]);
-
-		if (order < 0) {
-			remove.items[remove.n++] = have.items[i++];
-		} else if (order > 0) {
-			add.items[add.n++] = want.items[k++];
-		} else {
-			if (!element_lasts_alike(have.items[i], want.items[k]) ||
-				strcmp(have.items[i]->comment, want.items[k]->comment) != 0) {
-				remove.items[remove.n++] = have.items[i];
-				add.items[add.n++] = want.items[k];
-			}
-			i++;
-			k++;
-		}
-	}
-	status = change_grants(transaction, NFT_MSG_DELSETELEM, &remove);
-	return status < 0 ? status : change_grants(transaction, NFT_MSG_NEWSETELEM, &add);
-}
-
 static int read_grant_sets(struct gate *gate, struct element_list *list)
 {
 	static const enum gate_set sets[] = { SET_GRANTS4, SET_GRANTS6, SET_GRANT_RANGES4,
@@ -189,143 +64,6 @@ static int read_grant_sets(struct gate *gate, struct element_list *list)
 	for (size_t i = 0; i < N_ELEMENTS(sets) && status == 0; i++)
 		status = elements_read(gate->netlink, sets[i], list);
 	return status;
-}
-
-static int install_ports(struct gate *gate, struct transaction *transaction, enum gate_set set,
-	const struct port_range *ports, size_t n, bool there)
-{
-	_cleanup_(port_range_list_done) struct port_range_list list = {};
-	int status;
-
-	if (there) {
-		status = elements_read_ports(gate->netlink, set, &list);
-		if (status < 0)
-			return status;
-		if (list.n == n && (n == 0 || memcmp(list.ranges, ports, n * sizeof(*ports)) == 0))
-			return 0;
-		status = elements_flush(transaction, set);
-		if (status < 0)
-			return status;
-	}
-	return elements_change_ports(transaction, NFT_MSG_NEWSETELEM, set, ports, n);
-}
-
-static int install_always_allow(struct gate *gate, struct transaction *transaction,
-	struct ruleset *ruleset, uint8_t family, bool there)
-{
-	enum gate_set set = family == AF_INET ? SET_ALWAYS_ALLOW4 : SET_ALWAYS_ALLOW6;
-	_cleanup_(element_list_done) struct element_list list = {};
-	_cleanup_(pointers_done) struct pointers have = {}, want = {};
-	bool same;
-	int status;
-
-	if (there) {
-		status = elements_read(gate->netlink, set, &list);
-		if (status < 0)
-			return status;
-	}
-	if (pointers_init(&have, list.elements, list.n, true) < 0 ||
-		pointers_init(&want, ruleset->always_allow, ruleset->n_always_allow, false) < 0)
-		return -ENOMEM;
-	for (size_t i = 0; i < ruleset->n_always_allow; i++)
-		if (ruleset->always_allow[i].sources.family == family)
-			want.items[want.n++] = &ruleset->always_allow[i];
-	pointers_sort(&have);
-	pointers_sort(&want);
-	same = have.n == want.n;
-	for (size_t i = 0; i < have.n && same; i++)
-		same = element_compare(have.items[i], want.items[i]) == 0 &&
-			have.items[i]->timeout_ms == 0;
-	if (same)
-		return 0;
-	ruleset->interim |= want.n > 0;
-	if (have.n > 0) {
-		status = elements_flush(transaction, set);
-		if (status < 0)
-			return status;
-	}
-	return elements_change(transaction, NFT_MSG_NEWSETELEM, set, want.items, want.n);
-}
-
-static bool has_ranges(const struct element *elements, size_t n, enum gate_set ranges)
-{
-	for (size_t i = 0; i < n; i++)
-		if (element_grant_set(&elements[i]) == ranges)
-			return true;
-	return false;
-}
-
-static int install_grants(struct transaction *transaction, struct ruleset *ruleset,
-	const struct element_list *there, const struct ruleset_state *state, bool keep)
-{
-	const struct element_list none = {};
-	const struct element_list *wanted = ruleset->grants;
-
-	if (!(keep && state->sets[SET_GRANT_RANGES4]))
-		ruleset->interim |= has_ranges(wanted->elements, wanted->n, SET_GRANT_RANGES4);
-	if (!(keep && state->sets[SET_GRANT_RANGES6]))
-		ruleset->interim |= has_ranges(wanted->elements, wanted->n, SET_GRANT_RANGES6);
-	return mend_grants(transaction, keep ? there : &none, wanted);
-}
-
-/* Sessions and flows of a table that can't be mended move to the one that replaces it. */
-static int carry_sessions(struct gate *gate, struct transaction *transaction)
-{
-	static const enum gate_set sets[] = { SET_SESSIONS4, SET_SESSIONS6, SET_FLOWS4,
-		SET_FLOWS6 };
-
-	for (size_t i = 0; i < N_ELEMENTS(sets); i++) {
-		_cleanup_(flow_list_done) struct flow_list flows = {};
-		int status = elements_read_flows(gate->netlink, sets[i], &flows);
-
-		if (status == -ENOENT)
-			continue;
-		if (status == 0)
-			status = elements_change_flows(
-				transaction, NFT_MSG_NEWSETELEM, sets[i], flows.flows, flows.n);
-		if (status < 0)
-			return status;
-	}
-	return 0;
-}
-
-static size_t count_ranges(const struct ruleset *ruleset)
-{
-	size_t n = ruleset->n_always_allow;
-
-	for (size_t i = 0; i < ruleset->grants->n; i++)
-		n += !address_range_is_single(&ruleset->grants->elements[i].sources);
-	return n;
-}
-
-/* there: the grants' elements in the kernel. Rules come last: they depend on which sets are new. */
-static int build_install(struct gate *gate, struct transaction *transaction,
-	struct ruleset *ruleset, const struct element_list *there,
-	const struct ruleset_state *state)
-{
-	bool keep = ruleset_can_keep(state, ruleset);
-	int status;
-
-	status = ruleset_build(transaction, ruleset, state);
-	if (status == 0)
-		status = install_ports(gate, transaction, SET_MANAGED_TCP, ruleset->tcp,
-			ruleset->n_tcp, keep && state->sets[SET_MANAGED_TCP]);
-	if (status == 0)
-		status = install_ports(gate, transaction, SET_MANAGED_UDP, ruleset->udp,
-			ruleset->n_udp, keep && state->sets[SET_MANAGED_UDP]);
-	if (status == 0)
-		status = install_always_allow(gate, transaction, ruleset, AF_INET,
-			keep && state->sets[SET_ALWAYS_ALLOW4]);
-	if (status == 0)
-		status = install_always_allow(gate, transaction, ruleset, AF_INET6,
-			keep && state->sets[SET_ALWAYS_ALLOW6]);
-	if (status == 0)
-		status = install_grants(transaction, ruleset, there, state, keep);
-	if (status == 0 && state->present && !keep)
-		status = carry_sessions(gate, transaction);
-	if (count_ranges(ruleset) > INTERIM_RANGES_MAX)
-		ruleset->interim = false;
-	return status < 0 ? status : ruleset_build_rules(transaction, ruleset);
 }
 
 /* The sets are there: rules need not name what is in them any longer. */
@@ -361,7 +99,7 @@ static int install_once(struct gate *gate, struct ruleset ruleset,
 	status = transaction_new(&transaction);
 	if (status < 0)
 		return status;
-	status = build_install(gate, transaction, &ruleset, &there, &state);
+	status = install_build(gate->netlink, transaction, &ruleset, &there, &state);
 	if (status < 0)
 		return status;
 	*ret_found = !state.present                  ? GATE_WAS_ABSENT
@@ -377,9 +115,9 @@ int gate_install(struct gate *gate, const struct ruleset *ruleset,
 {
 	struct ruleset wanted = *ruleset;
 	bool ranges4 = !grants || gate->judges_ranges4 ||
-		has_ranges(grants->elements, grants->n, SET_GRANT_RANGES4);
+		elements_include(grants->elements, grants->n, SET_GRANT_RANGES4);
 	bool ranges6 = !grants || gate->judges_ranges6 ||
-		has_ranges(grants->elements, grants->n, SET_GRANT_RANGES6);
+		elements_include(grants->elements, grants->n, SET_GRANT_RANGES6);
 	int status = -EAGAIN;
 
 	wanted.without_ranges4 = !ranges4;
@@ -407,24 +145,16 @@ int gate_change(struct gate *gate, const struct element *remove, size_t n_remove
 	const struct element *add, size_t n_add, const char **ret_what)
 {
 	_cleanup_(transaction_freep) struct transaction *transaction = NULL;
-	_cleanup_(pointers_done) struct pointers going = {}, coming = {};
 	int status;
 
 	*ret_what = "rules that look for prefixes";
-	if ((!gate->judges_ranges4 && has_ranges(add, n_add, SET_GRANT_RANGES4)) ||
-		(!gate->judges_ranges6 && has_ranges(add, n_add, SET_GRANT_RANGES6)))
+	if ((!gate->judges_ranges4 && elements_include(add, n_add, SET_GRANT_RANGES4)) ||
+		(!gate->judges_ranges6 && elements_include(add, n_add, SET_GRANT_RANGES6)))
 		return -ENOENT;
 	*ret_what = "building the transaction";
-	if (pointers_init(&going, remove, n_remove, true) < 0 ||
-		pointers_init(&coming, add, n_add, true) < 0)
-		return -ENOMEM;
-	pointers_sort(&going);
-	pointers_sort(&coming);
 	status = transaction_new(&transaction);
 	if (status == 0)
-		status = change_grants(transaction, NFT_MSG_DELSETELEM, &going);
-	if (status == 0)
-		status = change_grants(transaction, NFT_MSG_NEWSETELEM, &coming);
+		status = install_change_grants(transaction, remove, n_remove, add, n_add);
 	if (status == 0)
 		status = transaction_commit(transaction, gate->netlink, ret_what);
 	return status;

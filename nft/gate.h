@@ -27,9 +27,10 @@ enum gate_install {
 /*
  * Makes the kernel's table as wanted, whatever is there, in one transaction: rules, managed ports,
  * always_allow and, unless grants is NULL, the elements of grants (NULL keeps those that are
- * there). What is as wanted is left alone; sessions and flows are kept. ruleset->owned is a wish:
- * ret_owned tells. Returns 0; -EPERM (no CAP_NET_ADMIN, or another process owns the table); -errno,
- * with ret_what.
+ * there). A second one, where there are new prefixes, only takes out what the rules name until the
+ * kernel shows them. What is as wanted is left alone; sessions and flows are kept. ruleset->owned
+ * is a wish: ret_owned tells. Returns 0; -EPERM (no CAP_NET_ADMIN, or another process owns the
+ * table); -errno, with ret_what.
  */
 int gate_install(struct gate *gate, const struct ruleset *ruleset,
 	const struct element_list *grants, enum gate_install *ret_found, bool *ret_owned,

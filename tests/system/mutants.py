@@ -89,7 +89,7 @@ MUTANTS = {
         GATEKEEPER, replaced("if (report.gate || report.overrun)", "if (report.overrun)"),
         "put_back_within and delete"),
     "no rules until sets are there": (
-        "nft/gate.c", replaced("ruleset->interim |= want.n > 0;", ""),
+        "nft/install.c", replaced("ruleset->interim |= want.n > 0;", ""),
         "let_in_by_every and flush and always_allow and 4"),
     "sessions forgotten unasked": (
         "nft/gate.c", replaced(
