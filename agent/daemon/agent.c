@@ -11,6 +11,7 @@
 
 #include "agent/common/times.h"
 #include "agent/daemon/agent.h"
+#include "agent/daemon/compaction.h"
 #include "agent/daemon/gatekeeper.h"
 #include "agent/daemon/lifecycle.h"
 #include "agent/daemon/record.h"
@@ -282,7 +283,7 @@ static int restore(struct agent *agent)
 	if (status == 0)
 		status = sessions_watch(agent->sessions);
 	if (status == 0)
-		restore_compact(agent);
+		compaction_schedule(agent);
 	return status;
 }
 

@@ -5,10 +5,10 @@
 #include <syslog.h>
 
 #include "agent/common/times.h"
+#include "agent/daemon/compaction.h"
 #include "agent/daemon/gatekeeper.h"
 #include "agent/daemon/lifecycle.h"
 #include "agent/daemon/record.h"
-#include "agent/daemon/restore.h"
 #include "agent/daemon/sessions.h"
 
 #define TIMER_ACCURACY_USEC (1 * USEC_PER_MSEC)
@@ -151,7 +151,7 @@ void lifecycle_expire(struct agent *agent, struct grant *grant)
 				false, now.wall_usec));
 	record_time(agent, now.wall_usec);
 	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
-	restore_compact(agent);
+	compaction_schedule(agent);
 }
 
 static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -261,7 +261,7 @@ int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_session
 	if (kill_sessions)
 		n_killed = lifecycle_kill_sessions(agent, grant->document->id);
 	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
-	restore_compact(agent);
+	compaction_schedule(agent);
 	if (ret_killed)
 		*ret_killed = n_killed;
 	return status;

@@ -7,8 +7,8 @@
 
 #include <jose/b64.h>
 
+#include "agent/daemon/compaction.h"
 #include "agent/daemon/record.h"
-#include "agent/daemon/restore.h"
 
 static json_t *record_document(const char *text, uint64_t at_usec, const struct document *document)
 {
@@ -186,7 +186,7 @@ void record_keep_runtime(struct agent *agent, json_t *record)
 
 	if (owned && agent->runtime)
 		(void)ledger_append(agent->runtime, owned);
-	restore_compact(agent);
+	compaction_schedule(agent);
 }
 
 void record_time(struct agent *agent, uint64_t now_usec)

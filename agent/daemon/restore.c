@@ -5,15 +5,13 @@
 #include <syslog.h>
 
 #include "agent/common/times.h"
+#include "agent/daemon/compaction.h"
 #include "agent/daemon/gatekeeper.h"
 #include "agent/daemon/lifecycle.h"
 #include "agent/daemon/record.h"
 #include "agent/daemon/restore.h"
 #include "agent/daemon/sessions.h"
 #include "agent/daemon/submit.h"
-
-/* A ledger is written anew when it holds twice what may be needed, and this. */
-#define COMPACT_RECORDS_MIN 256
 
 /* A grant that was read and is not judged yet: whether it comes back depends on what follows it. */
 struct pending {
@@ -279,26 +277,6 @@ static int restore_pending(struct restoration *restoration)
 	return status;
 }
 
-static bool is_revoked(const struct agent *agent, const char *id)
-{
-	const struct registry_entry *entry = id ? registry_find(agent->registry, id) : NULL;
-
-	return entry && entry->revoked;
-}
-
-/* True as long as one of the ids that a revocation names needs it. */
-static bool revokes_any(const struct agent *agent, const json_t *record)
-{
-	const json_t *id;
-	size_t i;
-
-	json_array_foreach (json_object_get(record, "revokes"), i, id) {
-		if (is_revoked(agent, json_string_value(id)))
-			return true;
-	}
-	return false;
-}
-
 /* Revocations of which nothing is of use any more; else they would gather for ever. */
 static void forget_revocations(struct agent *agent, const json_t *records)
 {
@@ -310,7 +288,7 @@ static void forget_revocations(struct agent *agent, const json_t *records)
 		struct registry_entry *entry = id ? registry_find(agent->registry, id) : NULL;
 
 		if (entry && entry->has_document && entry->kind == DOCUMENT_REVOCATION &&
-			!entry->revoked && !revokes_any(agent, record))
+			!entry->revoked && !revocation_is_needed(agent, record))
 			registry_drop(agent->registry, entry);
 	}
 }
@@ -482,103 +460,4 @@ int restore_finish(struct agent *agent)
 		lifecycle_expire(agent, collection.items[i]);
 	free(collection.items);
 	return status;
-}
-
-struct compaction {
-	struct agent *agent;
-	json_t *records;
-	bool durable;
-};
-
-/* A grant as long as it is known, a revocation as long as one of the ids it names is, the policy in
- * force. */
-static bool record_is_needed(const struct agent *agent, const json_t *record)
-{
-	const json_t *revokes = json_object_get(record, "revokes");
-	const json_t *local = json_object_get(record, "local");
-	const char *id = json_string_value(json_object_get(record, "id"));
-	const struct registry_entry *entry;
-
-	if (is_revoked(agent, json_string_value(json_object_get(record, "revoked"))) ||
-		is_revoked(agent, json_string_value(json_object_get(record, "killed"))))
-		return true;
-	if (revokes)
-		return revokes_any(agent, record);
-	if (json_object_get(record, "policy"))
-		return id && agent->policy && strcmp(agent->policy->id, id) == 0;
-	if (local)
-		id = json_string_value(json_object_get(local, "jti"));
-	entry = id ? registry_find(agent->registry, id) : NULL;
-	return entry && entry->has_document;
-}
-
-static int keep_needed(json_t *record, void *userdata)
-{
-	struct compaction *compaction = userdata;
-
-	if (!record_is_needed(compaction->agent, record))
-		return 0;
-	return json_array_append(compaction->records, record) < 0 ? -ENOMEM : 0;
-}
-
-static int keep_session(const struct session *session, void *userdata)
-{
-	struct compaction *compaction = userdata;
-	json_t *record = record_session(
-		&session->flow, session->grant, session->subject, session->since_usec);
-
-	return json_array_append_new(compaction->records, record) < 0 ? -ENOMEM : 0;
-}
-
-static void compact_ledger(struct agent *agent, struct ledger *ledger, bool durable)
-{
-	json_auto_t *records = json_array();
-	struct compaction compaction = { agent, records, durable };
-	struct ledger_damage damage;
-	int status;
-
-	status = ledger_read(ledger, keep_needed, &compaction, &damage);
-	if (status == 0)
-		status = durable ? json_array_append_new(records, record_clock(agent->latest_usec))
-				 : sessions_foreach(agent->sessions, keep_session, &compaction);
-	if (status == 0)
-		status = ledger_rewrite(ledger, records);
-	if (status < 0)
-		agent_log(LOG_WARNING, "can't write a ledger anew: %s", strerror(-status));
-}
-
-static bool has_grown(const struct agent *agent, const struct ledger *ledger)
-{
-	size_t n_needed = registry_count(agent->registry) + sessions_count(agent->sessions);
-
-	return ledger && ledger_count(ledger) > 2 * n_needed + COMPACT_RECORDS_MIN;
-}
-
-static int on_compact(sd_event_source *source, void *userdata)
-{
-	struct agent *agent = userdata;
-	const struct moment now = moment_now();
-
-	(void)source;
-	agent->compact_source = sd_event_source_disable_unref(agent->compact_source);
-	/* What the clock, or a trust file that can't be read, keeps from coming back must still be
-	 * there when it may. */
-	if (agent_clock_is_behind(agent, &now) || agent->trust_failed)
-		return 0;
-	if (has_grown(agent, agent->ledger))
-		compact_ledger(agent, agent->ledger, true);
-	if (has_grown(agent, agent->runtime))
-		compact_ledger(agent, agent->runtime, false);
-	return 0;
-}
-
-/* Not at once: who ends several grants must have ended them all before their records are looked at.
- */
-void restore_compact(struct agent *agent)
-{
-	if (agent->compact_source ||
-		(!has_grown(agent, agent->ledger) && !has_grown(agent, agent->runtime)))
-		return;
-	if (sd_event_add_defer(agent->event, &agent->compact_source, on_compact, agent) >= 0)
-		(void)sd_event_source_set_priority(agent->compact_source, SD_EVENT_PRIORITY_IDLE);
 }

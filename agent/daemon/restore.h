@@ -23,6 +23,3 @@ int restore_count_connections(struct agent *agent);
 /* Once the gate is installed: sessions that began while no daemon listened, and grants that ended
  * then. */
 int restore_finish(struct agent *agent);
-
-/* Sees to it that ledgers are written anew, soon, where most of what they hold is over. */
-void restore_compact(struct agent *agent);
