@@ -34,13 +34,14 @@ struct http_route {
 	size_t n_body_max; /* 0: HTTP_BODY_BYTES_MAX */
 	/* Answers with http_respond_…(), now or later: once, and then the request is gone. */
 	void (*handle)(struct http_request *request, void *userdata);
+	int access; /* what admit makes of it */
 };
 
 struct http_options {
 	const char *listen; /* "127.0.0.1:8080", "[::]:8443", or a path: a Unix socket */
 	const char *certificate; /* PEM text; NULL: no TLS */
 	const char *key; /* PEM text */
-	/* Routes, ended by a NULL method. */
+	/* Routes, ended by a NULL method (borrowed). NULL: none yet. */
 	const struct http_route *routes;
 	void *userdata;
 	/*
@@ -48,13 +49,30 @@ struct http_options {
 	 * has answered, and the handler is not called. NULL: none.
 	 */
 	bool (*admit)(struct http_request *request, const struct http_route *route, void *userdata);
+	unsigned n_connections_max; /* 0: 20,000; fewer where RLIMIT_NOFILE says so */
+	unsigned n_connections_per_address; /* 0: no limit */
+	/* How long a connection may be idle or take to bring a request, and its client to take the
+	 * answer. 0: a minute. */
+	uint64_t patience_usec;
 };
 
-/* Returns 0; -errno with a sentence in ret_error (allocated, owned by the caller). */
+/* Reads http_options.listen. Returns 0, and whether only this machine reaches it; -EINVAL. */
+int http_listen_check(const char *listen, bool *ret_local);
+
+/*
+ * Returns 0; -errno with a sentence in ret_error (allocated, owned by the caller; NULL for want of
+ * memory). A socket that systemd passed takes the place of options->listen.
+ */
 int http_server_new(sd_event *event, const struct http_options *options, struct http_server **ret,
 	char **ret_error);
 
-/* Answers what is held with 503, and closes. */
+/* More routes, after those that are there, each table with its own userdata. Returns 0 or -ENOMEM.
+ * Before the loop runs. */
+int http_server_add_routes(
+	struct http_server *server, const struct http_route *routes, void *userdata);
+
+/* Answers what is held with 503, and closes. Before the store is freed: a handler of the store's
+ * must not come to a request that is gone. */
 struct http_server *http_server_free(struct http_server *server);
 DEFINE_CLEANUP(struct http_server *, http_server_free)
 
@@ -84,13 +102,14 @@ void http_request_source(
 	const struct http_request *request, uint8_t *ret_family, struct address *ret_address);
 
 /* A pointer of the handler's own that goes with the request; done (may be NULL) is called with it
- * when the request is gone, answered or not. */
+ * when the request has been answered, or the server is freed. */
 void http_request_set_data(struct http_request *request, void *data, void (*done)(void *data));
 void *http_request_data(const struct http_request *request);
 
 /*
- * Answers at the latest when timeout_usec (relative) has passed: the callback must then answer. For
- * what is held longer than a store takes. Replaces an earlier one.
+ * Calls back when timeout_usec (relative) has passed, or when the client has gone away before: the
+ * callback must then answer. For what is held longer than a store takes. Replaces an earlier one.
+ * A request without one stays until it is answered, whether its client is there or not.
  */
 int http_request_set_timeout(struct http_request *request, uint64_t timeout_usec,
 	void (*callback)(struct http_request *request, void *userdata), void *userdata);
@@ -120,7 +139,8 @@ struct http_counts {
 
 void http_server_count(const struct http_server *server, struct http_counts *ret);
 
-/* Calls back for each route and status class that was answered: n and the sum of seconds taken. */
+/* Calls back for each route and status class (200 for all 2xx) that was answered: n, and the sum of
+ * seconds from request to answer, held time included. Route "none": no route fitted. */
 void http_server_foreach_answer(const struct http_server *server,
 	void (*callback)(
 		const char *route, unsigned status, uint64_t n, double seconds, void *userdata),
