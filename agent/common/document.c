@@ -1,14 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
-/*
- * The signed form of a document. What it claims is read in claims.c.
- *
- *   base64url(header) . base64url(claims) . base64url(signature)
- *
- * libjose verifies with the algorithm that the header names; its own comparison of that with the
- * key's is one-sided (version 11: strcmp() < 0). So the header is compared here first, and what
- * libjose gets are those same bytes, with one key whose fitness for its alg was settled when the
- * trust file was read. No claim is parsed before the signature holds.
+/* The signed form of a document. How a JWS is read is in jws.c, what this one claims in claims.c.
  */
 
 #include <errno.h>
@@ -17,10 +9,9 @@
 #include <jose/jws.h>
 #include <string.h>
 
-#include "agent/common/base64url.h"
 #include "agent/common/claims.h"
 #include "agent/common/document.h"
-#include "agent/common/strictjson.h"
+#include "agent/common/jws.h"
 
 static const struct {
 	const char *name;
@@ -29,25 +20,6 @@ static const struct {
 	[DOCUMENT_GRANT] = { "grant", "jit-grant+jwt" },
 	[DOCUMENT_REVOCATION] = { "revocation", "jit-revocation+jwt" },
 	[DOCUMENT_POLICY] = { "policy", "jit-policy+jwt" },
-};
-
-/* The header's members, borrowed from it. */
-struct header {
-	const char *alg;
-	const char *kid;
-	enum document_kind kind;
-};
-
-enum {
-	PART_HEADER,
-	PART_CLAIMS,
-	PART_SIGNATURE,
-	N_PARTS,
-};
-
-struct part {
-	const char *text;
-	size_t n_bytes;
 };
 
 const char *document_kind_name(enum document_kind kind)
@@ -80,50 +52,14 @@ static int kind_parse_type(const char *type, enum document_kind *ret)
 	return -EINVAL;
 }
 
-static int document_split(const char *text, size_t n_bytes, struct part parts[static N_PARTS],
-	struct refusal *refusal)
-{
-	const char *end = text + n_bytes;
-
-	for (size_t i = 0; i < N_PARTS; i++) {
-		const char *dot = memchr(text, '.', (size_t)(end - text));
-
-		if ((dot == NULL) != (i == N_PARTS - 1))
-			return refuse(refusal, REFUSAL_MALFORMED,
-				"the document is not a compact JWS: it needs three parts with a "
-				"dot between them");
-		parts[i].text = text;
-		parts[i].n_bytes = (size_t)((dot ? dot : end) - text);
-		text = dot ? dot + 1 : end;
-	}
-	return 0;
-}
-
-static int part_decode(const struct part *part, const char *name, char **ret, size_t *ret_bytes,
-	struct refusal *refusal)
-{
-	int r = base64url_decode(part->text, part->n_bytes, ret, ret_bytes);
-
-	if (r == -EINVAL)
-		return refuse(refusal, REFUSAL_MALFORMED,
-			"the document's %s is not base64url without padding", name);
-	return r;
-}
-
-/* What the header may not have: RFC 7515 lets a verifier ignore keys that it brings along, but a
- * signer that sends them expects them to count. "b64" (RFC 7797) changes what is signed. */
-static int header_check_members(const json_t *json, struct refusal *refusal)
+/* RFC 7515 lets a verifier ignore keys that the header brings along, but a signer that sends them
+ * expects them to count. */
+static int header_check_members(const json_t *header, struct refusal *refusal)
 {
 	static const char *const key_members[] = { "jwk", "jku", "x5c", "x5u" };
 
-	if (json_object_get(json, "crit"))
-		return refuse(refusal, REFUSAL_MALFORMED,
-			"the header has \"crit\", and no extension is understood");
-	if (json_object_get(json, "b64"))
-		return refuse(refusal, REFUSAL_MALFORMED,
-			"the header has \"b64\", and unencoded payloads are not understood");
 	for (size_t i = 0; i < N_ELEMENTS(key_members); i++)
-		if (json_object_get(json, key_members[i]))
+		if (json_object_get(header, key_members[i]))
 			return refuse(refusal, REFUSAL_MALFORMED,
 				"the header brings a key along (\"%s\"): keys come from the trust "
 				"file",
@@ -131,82 +67,36 @@ static int header_check_members(const json_t *json, struct refusal *refusal)
 	return 0;
 }
 
-static int header_read(const json_t *json, struct header *ret, struct refusal *refusal)
+static int header_check_type(
+	const struct jws *jws, enum document_kind *ret, struct refusal *refusal)
 {
-	const char *typ = json_string_value(json_object_get(json, "typ"));
-	int r;
-
-	r = header_check_members(json, refusal);
-	if (r != 0)
-		return r;
-	if (!typ || kind_parse_type(typ, &ret->kind) < 0)
+	if (!jws->typ || kind_parse_type(jws->typ, ret) < 0)
 		return refuse(refusal, REFUSAL_MALFORMED,
 			"the header's typ is not one of %s, %s and %s",
 			document_kind_type(DOCUMENT_GRANT), document_kind_type(DOCUMENT_REVOCATION),
 			document_kind_type(DOCUMENT_POLICY));
-	ret->kid = json_string_value(json_object_get(json, "kid"));
-	if (!ret->kid || !*ret->kid)
-		return refuse(refusal, REFUSAL_MALFORMED, "the header names no key (\"kid\")");
-	ret->alg = json_string_value(json_object_get(json, "alg"));
-	if (!ret->alg)
-		return refuse(
-			refusal, REFUSAL_MALFORMED, "the header names no algorithm (\"alg\")");
 	return 0;
 }
 
-static int header_find_key(const struct header *header, const struct trust *trust,
+static int header_find_key(const struct jws *jws, const struct trust *trust,
 	const struct trust_key **ret, struct refusal *refusal)
 {
 	const struct trust_key *key;
+	int r;
 
-	if (!algorithm_is_supported(header->alg))
-		return refuse(refusal, REFUSAL_UNSUPPORTED_ALGORITHM,
-			"alg \"%.32s\" is not supported: ES256, ES384, PS256 and RS256 are",
-			header->alg);
-	key = trust_find(trust, header->kid);
+	r = jws_check_algorithm(jws, refusal);
+	if (r != 0)
+		return r;
+	key = trust_find(trust, jws->kid);
 	if (!key)
 		return refuse(refusal, REFUSAL_UNKNOWN_KEY, "no key \"%.*s\" in the trust file",
-			TRUST_KID_MAX, header->kid);
-	if (strcmp(key->alg, header->alg) != 0)
+			TRUST_KID_MAX, jws->kid);
+	if (strcmp(key->alg, jws->alg) != 0)
 		return refuse(refusal, REFUSAL_UNSUPPORTED_ALGORITHM,
-			"the document is signed with %s, but key \"%s\" is for %s", header->alg,
+			"the document is signed with %s, but key \"%s\" is for %s", jws->alg,
 			key->kid, key->alg);
 	*ret = key;
 	return 0;
-}
-
-static int signature_verify(const struct part parts[static N_PARTS], const struct trust_key *key,
-	struct refusal *refusal)
-{
-	json_auto_t *jws = json_pack("{s:s%, s:s%, s:s%}", "protected", parts[PART_HEADER].text,
-		parts[PART_HEADER].n_bytes, "payload", parts[PART_CLAIMS].text,
-		parts[PART_CLAIMS].n_bytes, "signature", parts[PART_SIGNATURE].text,
-		parts[PART_SIGNATURE].n_bytes);
-
-	if (!jws)
-		return -ENOMEM;
-	if (!jose_jws_ver(NULL, jws, NULL, key->jwk, true))
-		return refuse(refusal, REFUSAL_BAD_SIGNATURE,
-			"the signature does not verify with key \"%s\"", key->kid);
-	return 0;
-}
-
-/* A part that must be a JSON object. */
-static int part_parse(
-	const struct part *part, const char *name, json_t **ret, struct refusal *refusal)
-{
-	_cleanup_(freep) char *text = NULL;
-	char error[256];
-	size_t n_bytes;
-	int r;
-
-	r = part_decode(part, name, &text, &n_bytes, refusal);
-	if (r != 0)
-		return r;
-	r = json_parse_object(text, n_bytes, ret, error, sizeof(error));
-	if (r == -EINVAL)
-		return refuse(refusal, REFUSAL_MALFORMED, "the document's %s: %s", name, error);
-	return r;
 }
 
 /* Form, key and signature: everything up to the claims, which are then true of their signer. */
@@ -214,42 +104,21 @@ static int document_open(const char *text, size_t n_bytes, const struct trust *t
 	enum document_kind *ret_kind, const struct trust_key **ret_key, json_t **ret_claims,
 	struct refusal *refusal)
 {
-	struct part parts[N_PARTS];
-	json_auto_t *header_json = NULL;
-	struct header header = { 0 };
-	const struct trust_key *key = NULL;
+	_cleanup_(jws_done) struct jws jws = { 0 };
 	int r;
 
-	r = document_split(text, n_bytes, parts, refusal);
-	if (r != 0)
-		return r;
-	r = part_parse(&parts[PART_HEADER], "header", &header_json, refusal);
-	if (r != 0)
-		return r;
-	for (size_t i = PART_CLAIMS; i < N_PARTS; i++) {
-		_cleanup_(freep) char *bytes = NULL;
-		size_t n;
-
-		r = part_decode(
-			&parts[i], i == PART_CLAIMS ? "payload" : "signature", &bytes, &n, refusal);
-		if (r != 0)
-			return r;
-	}
-	r = header_read(header_json, &header, refusal);
-	if (r != 0)
-		return r;
-	r = header_find_key(&header, trust, &key, refusal);
-	if (r != 0)
-		return r;
-	r = signature_verify(parts, key, refusal);
-	if (r != 0)
-		return r;
-	r = part_parse(&parts[PART_CLAIMS], "payload", ret_claims, refusal);
-	if (r != 0)
-		return r;
-	*ret_kind = header.kind;
-	*ret_key = key;
-	return 0;
+	r = jws_read(text, n_bytes, "document", &jws, refusal);
+	if (r == 0)
+		r = header_check_members(jws.header, refusal);
+	if (r == 0)
+		r = header_check_type(&jws, ret_kind, refusal);
+	if (r == 0)
+		r = header_find_key(&jws, trust, ret_key, refusal);
+	if (r == 0)
+		r = jws_verify(&jws, *ret_key, refusal);
+	if (r == 0)
+		r = jws_claims(&jws, ret_claims, refusal);
+	return r;
 }
 
 int document_read(const char *text, size_t n_bytes, const struct trust *trust, const char *vm_id,

@@ -263,7 +263,7 @@ static int key_narrow(struct trust_key *key, const json_t *jwk, char *error, siz
 	return ports ? key_narrow_ports(key, ports, error, n_error) : 0;
 }
 
-static int key_read(struct trust_key *key, const json_t *jwk, char *error, size_t n_error)
+int trust_key_read(struct trust_key *key, const json_t *jwk, char *error, size_t n_error)
 {
 	int r;
 
@@ -331,7 +331,7 @@ static int trust_read_keys(
 		}
 		/* Counted before it is whole, so that trust_free() sees it. */
 		trust->n_keys++;
-		r = key_read(&trust->keys[i], jwk, error, sizeof(error));
+		r = trust_key_read(&trust->keys[i], jwk, error, sizeof(error));
 		if (r == -EINVAL)
 			*ret_error = key_error_format(path, jwk, i, error);
 		if (r < 0)
@@ -402,15 +402,20 @@ const struct trust_key *trust_find(const struct trust *trust, const char *kid)
 	return NULL;
 }
 
+void trust_key_done(struct trust_key *key)
+{
+	free(key->kid);
+	free(key->alg);
+	json_decref(key->jwk);
+	*key = (struct trust_key){ 0 };
+}
+
 struct trust *trust_free(struct trust *trust)
 {
 	if (!trust)
 		return NULL;
-	for (size_t i = 0; i < trust->n_keys; i++) {
-		free(trust->keys[i].kid);
-		free(trust->keys[i].alg);
-		json_decref(trust->keys[i].jwk);
-	}
+	for (size_t i = 0; i < trust->n_keys; i++)
+		trust_key_done(&trust->keys[i]);
 	free(trust->keys);
 	free(trust);
 	return NULL;

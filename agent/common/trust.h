@@ -70,5 +70,12 @@ const struct trust_key *trust_find(const struct trust *trust, const char *kid);
  */
 int trust_check_jwk(const json_t *jwk, char *error, size_t n_error);
 
+/*
+ * Reads one key, as trust_load() does each. Returns as trust_check_jwk(); a key that was read in
+ * part is released with trust_key_done() too.
+ */
+int trust_key_read(struct trust_key *key, const json_t *jwk, char *error, size_t n_error);
+void trust_key_done(struct trust_key *key);
+
 struct trust *trust_free(struct trust *trust);
 DEFINE_CLEANUP(struct trust *, trust_free)
