@@ -40,12 +40,17 @@ struct principal {
 	size_t n_assignments;
 };
 
+/* One without any role. NULL: no memory. */
+struct principal *principal_new(const char *name);
+/* Copies the scope. Returns 0 or -ENOMEM. */
+int principal_assign(struct principal *principal, enum role role, const char *scope);
 struct principal *principal_free(struct principal *principal);
 DEFINE_CLEANUP(struct principal *, principal_free)
 
 bool scope_holds(const char *scope, const char *resource);
 
-/* 0 or -EINVAL: a scope begins with '/', has no empty segment and at most 512 bytes. */
+/* 0 or -EINVAL: a scope begins with '/', has no empty segment and at most SCOPE_BYTES_MAX bytes. */
+#define SCOPE_BYTES_MAX 512
 int scope_check(const char *scope);
 
 /* True where the principal has the role in a scope that holds the resource. */
@@ -61,6 +66,31 @@ enum identity_answer {
 };
 
 struct identity;
+struct issuer;
+struct store;
+
+/* A role for whoever is so called, or is in the group so called by an issuer: one of both. */
+struct assignment_rule {
+	char *name; /* of its section */
+	char *principal;
+	char *group;
+	struct assignment assignment;
+};
+
+/*
+ * Keeps the store's tokens in memory: they are there when the store has told what there is. store
+ * is borrowed, and outlives it. Returns 0 or -errno.
+ */
+int identity_new(struct store *store, struct identity **ret);
+struct identity *identity_free(struct identity *identity);
+DEFINE_CLEANUP(struct identity *, identity_free)
+
+/* What of server.conf counts from now on; borrowed until the next call. */
+void identity_configure(struct identity *identity, const struct issuer *issuers, size_t n_issuers,
+	const struct assignment_rule *rules, size_t n_rules);
+
+/* For metrics. */
+size_t identity_count_tokens(const struct identity *identity);
 
 /*
  * Finds out whose a bearer credential is, at a time. Returns IDENTIFIED and the principal, owned by
