@@ -45,12 +45,12 @@ common := $(call objects,$(wildcard agent/common/*.c))
 nft := $(call objects,$(wildcard nft/*.c))
 daemon := $(call objects,$(filter-out agent/daemon/main.c,$(wildcard agent/daemon/*.c)))
 cli := $(call objects,$(wildcard agent/cli/*.c))
-server := $(call objects,$(wildcard contrib/control-plane/*/*.c))
+server := $(call objects,$(filter-out %/main.c,$(wildcard contrib/control-plane/*.c contrib/control-plane/*/*.c)))
 unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
 bench := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
 .PHONY: all
-all: $(BUILD)/jitgated $(BUILD)/jitgate
+all: $(BUILD)/jitgated $(BUILD)/jitgate $(BUILD)/jitgate-server
 
 $(BUILD)/%.o: %.c Makefile
 	$(call say,CC)
@@ -77,6 +77,10 @@ $(BUILD)/libserver.a: $(common) $(server)
 	$(call say,AR)
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/jitgate-server: $(call objects,contrib/control-plane/main.c) $(BUILD)/libserver.a
+	$(call say,LD)
+	$(Q)$(LINK) -o $@ $^ $(server_libs)
 
 server_tests := $(filter $(BUILD)/tests/unit/server_%,$(unit_tests))
 
@@ -129,11 +133,15 @@ deps:
 .PHONY: install
 install: all
 	install -D -m 755 $(BUILD)/jitgated $(DESTDIR)$(PREFIX)/sbin/jitgated
+	install -D -m 755 $(BUILD)/jitgate-server $(DESTDIR)$(PREFIX)/sbin/jitgate-server
 	install -D -m 755 $(BUILD)/jitgate $(DESTDIR)$(PREFIX)/bin/jitgate
 	install -D -m 644 agent.conf.example $(DESTDIR)$(PREFIX)/share/doc/jitgate/agent.conf.example
+	install -D -m 644 contrib/control-plane/server.conf.example $(DESTDIR)$(PREFIX)/share/doc/jitgate/server.conf.example
 	install -D -m 644 packaging/systemd/jitgate.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/jitgate.catalog
 	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/jitgated.service.in >$(DESTDIR)$(PREFIX)/lib/systemd/system/jitgated.service
+	for unit in jitgated jitgate-server; do \
+		sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/$$unit.service.in \
+			>$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; done
 
 .PHONY: clean
 clean:

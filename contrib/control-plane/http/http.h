@@ -102,7 +102,8 @@ void http_request_source(
 	const struct http_request *request, uint8_t *ret_family, struct address *ret_address);
 
 /* A pointer of the handler's own that goes with the request; done (may be NULL) is called with it
- * when the request has been answered, or the server is freed. */
+ * when the request has been answered, or the server is freed. Replaces an earlier one, which is
+ * done then. */
 void http_request_set_data(struct http_request *request, void *data, void (*done)(void *data));
 void *http_request_data(const struct http_request *request);
 

@@ -240,6 +240,8 @@ int http_request_set_timeout(struct http_request *request, uint64_t timeout_usec
 
 void http_request_set_data(struct http_request *request, void *data, void (*done)(void *data))
 {
+	if (request->data_done)
+		request->data_done(request->data);
 	request->data = data;
 	request->data_done = done;
 }

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <libgen.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "agent/common/text.h"
+#include "agent/common/times.h"
+#include "contrib/control-plane/command.h"
+#include "contrib/control-plane/identity/credential.h"
+#include "contrib/control-plane/identity/tokens.h"
+
+#define FOR_DEFAULT "P90D"
+#define ENROLLMENT_SECONDS 3600
+#define ENROLLMENTS_PREFIX "enrollments/"
+#define ID_CHARACTERS 12 /* of the hash: what people handle */
+#define ID_CHARACTERS_MIN 8
+#define VM_ID_BYTES_MAX 512
+
+struct options {
+	const char *principal, *role, *scope, *duration, *vm;
+};
+
+/* An open store, and what the call that is waited for told. */
+struct session {
+	const struct server_config *config;
+	sd_event *event;
+	struct store *store;
+	bool is_told;
+	int error;
+	int64_t lease;
+	struct tokens tokens;
+};
+
+static const char usage[] =
+	"Usage: jitgate-server [-c FILE] token new --principal NAME --role ROLE --scope PATH "
+	"[--for DURATION]\n"
+	"       jitgate-server [-c FILE] token list\n"
+	"       jitgate-server [-c FILE] token revoke ID\n"
+	"       jitgate-server [-c FILE] enrollment new --vm ID\n";
+
+static const char token_new_help[] =
+	"Makes a token and prints it, once: only its hash is kept.\n\n"
+	"  --principal NAME   whose it is, as the activity log will say\n"
+	"  --role ROLE        reader, requester, approver or administrator\n"
+	"  --scope PATH       where: / for all, /subscriptions/S, or below\n"
+	"  --for DURATION     how long it is good, ISO 8601 (default: " FOR_DEFAULT ")\n\n"
+	"Example: jitgate-server token new --principal alice@example.org --role requester --scope "
+	"/\n";
+static const char token_list_help[] =
+	"Lists the tokens that are good: id, principal, role, scope, end.\n\n"
+	"Example: jitgate-server token list\n";
+static const char token_revoke_help[] =
+	"Makes a token worthless at once. ID is what `token list` shows.\n\n"
+	"Example: jitgate-server token revoke 4f1c2a9b0d3e\n";
+static const char enrollment_new_help[] =
+	"Makes a token with which a VM joins (`jitgate enroll`), good once and for an hour, and "
+	"prints it.\n\n"
+	"  --vm ID            the VM's id, as documents will name it\n\n"
+	"Example: jitgate-server enrollment new --vm "
+	"/subscriptions/S/resourceGroups/R/providers/Microsoft.Compute/virtualMachines/web-1\n";
+
+void command_print_help(FILE *file)
+{
+	fputs(usage, file);
+}
+
+static _printf_(1, 2) int fail(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	fputs("jitgate-server: ", stderr);
+	vfprintf(stderr, format, arguments);
+	fputc('\n', stderr);
+	va_end(arguments);
+	return EXIT_FAILURE;
+}
+
+static _printf_(1, 2) int fail_usage(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	fputs("jitgate-server: ", stderr);
+	vfprintf(stderr, format, arguments);
+	fputs("\nTry 'jitgate-server --help'.\n", stderr);
+	va_end(arguments);
+	return EXIT_USAGE;
+}
+
+/* What root makes in the state's directory the server must be able to write. */
+static int become_owner(const char *state)
+{
+	_cleanup_(freep) char *path = strdup(state);
+	struct stat status;
+
+	if (!path)
+		return -ENOMEM;
+	if (geteuid() != 0 || stat(dirname(path), &status) < 0 || status.st_uid == 0)
+		return 0;
+	if (setgroups(0, NULL) < 0 || setgid(status.st_gid) < 0 || setuid(status.st_uid) < 0)
+		return -errno;
+	return 0;
+}
+
+static int session_open(struct session *session)
+{
+	_cleanup_(freep) char *error = NULL;
+	int r;
+
+	r = become_owner(session->config->state);
+	if (r >= 0)
+		r = sd_event_new(&session->event);
+	if (r >= 0)
+		r = store_open(session->event, session->config->state, &session->store, &error);
+	if (r < 0)
+		return fail("%s", error ? error : strerror(-r));
+	return 0;
+}
+
+static void session_close(struct session *session)
+{
+	tokens_done(&session->tokens);
+	store_free(session->store);
+	sd_event_unref(session->event);
+}
+
+/* Runs the loop until the call's handler has been called. r is what the call returned. */
+static int session_await(struct session *session, int r)
+{
+	while (r >= 0 && !session->is_told)
+		r = sd_event_run(session->event, UINT64_MAX);
+	session->is_told = false;
+	return r < 0 ? r : session->error;
+}
+
+static void on_lease(int error, int64_t lease, void *userdata)
+{
+	struct session *session = userdata;
+
+	session->error = error;
+	session->lease = lease;
+	session->is_told = true;
+}
+
+static void on_commit(int error, int64_t revision, void *userdata)
+{
+	struct session *session = userdata;
+
+	(void)revision;
+	session->error = error;
+	session->is_told = true;
+}
+
+static void on_range(int error, const struct store_range_result *result, void *userdata)
+{
+	struct session *session = userdata;
+
+	session->error = error;
+	for (size_t i = 0; session->error == 0 && i < result->n_entries; i++) {
+		const struct store_event event = { .entry = result->entries[i] };
+
+		session->error = tokens_take(&session->tokens, &event);
+	}
+	session->is_told = true;
+}
+
+static int session_commit(struct session *session, const struct store_operation *operation)
+{
+	const struct store_transaction transaction = {
+		.operations = operation,
+		.n_operations = 1,
+	};
+
+	return session_await(
+		session, store_commit(session->store, &transaction, on_commit, session));
+}
+
+/* Keeps value under the hash of a credential for a time. Returns the exit status. */
+static int session_keep(struct session *session, const char *prefix, const char *hash,
+	const char *value, int64_t ttl_seconds)
+{
+	char key[sizeof(ENROLLMENTS_PREFIX) + CREDENTIAL_HASH_MAX];
+	struct store_operation operation = {
+		.type = STORE_PUT,
+		.key = key,
+		.value = value,
+		.n_value = strlen(value),
+	};
+	int r;
+
+	snprintf(key, sizeof(key), "%s%s", prefix, hash);
+	r = session_await(
+		session, store_lease_grant(session->store, ttl_seconds, on_lease, session));
+	if (r < 0)
+		return fail("%s: %s", session->config->state, strerror(-r));
+	operation.lease = session->lease;
+	r = session_commit(session, &operation);
+	return r < 0 ? fail("%s: %s", session->config->state, strerror(-r)) : 0;
+}
+
+static int session_read_tokens(struct session *session)
+{
+	_cleanup_(freep) char *end = store_prefix_end(TOKENS_PREFIX);
+	const struct store_range range = { .from = TOKENS_PREFIX, .to = end };
+	int r = end ? 0 : -ENOMEM;
+
+	if (r == 0)
+		r = session_await(session, store_range(session->store, &range, on_range, session));
+	return r < 0 ? fail("%s: %s", session->config->state, strerror(-r)) : 0;
+}
+
+static int token_new(struct session *session, const struct options *options)
+{
+	_cleanup_(freep) char *value = NULL;
+	char text[CREDENTIAL_STRING_MAX], hash[CREDENTIAL_HASH_MAX];
+	struct token token = { .created = time(NULL) };
+	int64_t seconds;
+
+	/* The role and the scope were checked with the arguments. */
+	(void)role_parse(options->role, &token.assignment.role);
+	(void)duration_parse(options->duration, &seconds);
+	token.principal = strdup(options->principal);
+	token.assignment.scope = strdup(options->scope);
+	token.expires = token.created + seconds;
+	if (token.principal && token.assignment.scope)
+		value = token_format(&token);
+	token_done(&token);
+	if (!value || credential_new(CREDENTIAL_TOKEN, text) < 0 || credential_hash(text, hash) < 0)
+		return fail("no memory, or no random numbers");
+	if (session_keep(session, TOKENS_PREFIX, hash, value, seconds) != 0)
+		return EXIT_FAILURE;
+	puts(text);
+	return EXIT_SUCCESS;
+}
+
+static int token_list(struct session *session, const struct options *options)
+{
+	(void)options;
+	if (session_read_tokens(session) != 0)
+		return EXIT_FAILURE;
+	for (size_t i = 0; i < session->tokens.n_tokens; i++) {
+		const struct token *token = &session->tokens.tokens[i];
+		char expires[TIME_STRING_MAX];
+
+		printf("%.*s  %s  %s  %s  until %s\n", ID_CHARACTERS, token->hash, token->principal,
+			role_name(token->assignment.role), token->assignment.scope,
+			time_format_utc(token->expires, expires));
+	}
+	return EXIT_SUCCESS;
+}
+
+static int token_revoke(struct session *session, const char *id)
+{
+	char key[sizeof(TOKENS_PREFIX) + CREDENTIAL_HASH_MAX];
+	const struct store_operation operation = { .type = STORE_DELETE, .key = key };
+	const struct token *found = NULL;
+	int r;
+
+	if (session_read_tokens(session) != 0)
+		return EXIT_FAILURE;
+	for (size_t i = 0; i < session->tokens.n_tokens; i++) {
+		const struct token *token = &session->tokens.tokens[i];
+
+		if (strncmp(token->hash, id, strlen(id)) != 0)
+			continue;
+		if (found)
+			return fail("\"%s\" begins the ids of several tokens: give more of it", id);
+		found = token;
+	}
+	if (!found)
+		return fail("no token \"%s\": see 'jitgate-server token list'", id);
+	snprintf(key, sizeof(key), "%s%s", TOKENS_PREFIX, found->hash);
+	r = session_commit(session, &operation);
+	if (r < 0)
+		return fail("%s: %s", session->config->state, strerror(-r));
+	printf("revoked: %.*s of %s\n", ID_CHARACTERS, found->hash, found->principal);
+	return EXIT_SUCCESS;
+}
+
+static int enrollment_new(struct session *session, const struct options *options)
+{
+	_cleanup_(freep) char *value = NULL;
+	char text[CREDENTIAL_STRING_MAX], hash[CREDENTIAL_HASH_MAX];
+	json_auto_t *json = json_pack("{s:s}", "vm", options->vm);
+
+	value = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	if (!value || credential_new(CREDENTIAL_ENROLLMENT, text) < 0 ||
+		credential_hash(text, hash) < 0)
+		return fail("no memory, or no random numbers");
+	if (session_keep(session, ENROLLMENTS_PREFIX, hash, value, ENROLLMENT_SECONDS) != 0)
+		return EXIT_FAILURE;
+	puts(text);
+	return EXIT_SUCCESS;
+}
+
+static int check_token_new(const struct options *options)
+{
+	enum role role;
+	int64_t seconds;
+
+	if (!options->principal || !options->role || !options->scope)
+		return fail_usage("token new needs --principal, --role and --scope");
+	if (!*options->principal || strlen(options->principal) > ISSUER_PRINCIPAL_BYTES_MAX ||
+		!text_is_printable(options->principal))
+		return fail_usage("--principal must be 1 to %d bytes without control characters",
+			ISSUER_PRINCIPAL_BYTES_MAX);
+	if (role_parse(options->role, &role) < 0)
+		return fail_usage(
+			"--role must be reader, requester, approver or administrator, not \"%s\"",
+			options->role);
+	if (scope_check(options->scope) < 0)
+		return fail_usage("--scope must be / or as /subscriptions/S, without a slash at "
+				  "its end, not \"%s\"",
+			options->scope);
+	if (duration_parse(options->duration, &seconds) < 0)
+		return fail_usage("--for must be an ISO 8601 duration of at most 366 days, as "
+				  "P90D, not \"%s\"",
+			options->duration);
+	return 0;
+}
+
+static int check_token_list(const struct options *options)
+{
+	(void)options;
+	return 0;
+}
+
+static int check_enrollment_new(const struct options *options)
+{
+	if (!options->vm || !*options->vm || strlen(options->vm) > VM_ID_BYTES_MAX ||
+		strpbrk(options->vm, " \t") || !text_is_printable(options->vm))
+		return fail_usage(
+			"enrollment new needs --vm, 1 to %d bytes without spaces", VM_ID_BYTES_MAX);
+	return 0;
+}
+
+static const struct command {
+	const char *first, *second;
+	const char *help;
+	const char *options; /* letters, as getopt_long() returns them */
+	int (*check)(const struct options *options);
+	int (*run)(struct session *session, const struct options *options);
+	int (*run_id)(struct session *session, const char *id);
+} commands[] = {
+	{ "token", "new", token_new_help, "prsf", check_token_new, token_new, NULL },
+	{ "token", "list", token_list_help, "", check_token_list, token_list, NULL },
+	{ "token", "revoke", token_revoke_help, "", check_token_list, NULL, token_revoke },
+	{ "enrollment", "new", enrollment_new_help, "v", check_enrollment_new, enrollment_new,
+		NULL },
+};
+
+static const struct command *command_find(int n_arguments, char **arguments)
+{
+	for (size_t i = 0; n_arguments >= 2 && i < N_ELEMENTS(commands); i++)
+		if (strcmp(commands[i].first, arguments[0]) == 0 &&
+			strcmp(commands[i].second, arguments[1]) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+static int id_check(const char *id)
+{
+	size_t n_bytes = strlen(id);
+
+	if (n_bytes >= ID_CHARACTERS_MIN && strspn(id, "0123456789abcdef") == n_bytes)
+		return 0;
+	return fail_usage("\"%s\" is no id of a token: see 'jitgate-server token list'", id);
+}
+
+/* Returns 0; -1 where help was asked for; the exit status. */
+static int options_read(const struct command *command, int n_arguments, char **arguments,
+	struct options *options, const char **ret_id)
+{
+	static const struct option known[] = {
+		{ "principal", required_argument, NULL, 'p' },
+		{ "role", required_argument, NULL, 'r' },
+		{ "scope", required_argument, NULL, 's' },
+		{ "for", required_argument, NULL, 'f' },
+		{ "vm", required_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
+		{},
+	};
+	int letter;
+
+	optind = 0;
+	while ((letter = getopt_long(n_arguments, arguments, "h", known, NULL)) >= 0) {
+		if (letter == 'h')
+			return -1;
+		if (letter == '?' || !strchr(command->options, letter))
+			return fail_usage("%s %s: an option that it does not take", command->first,
+				command->second);
+		*(letter == 'p'                 ? &options->principal
+				: letter == 'r' ? &options->role
+				: letter == 's' ? &options->scope
+				: letter == 'f' ? &options->duration
+						: &options->vm) = optarg;
+	}
+	if (n_arguments - optind != (command->run_id ? 1 : 0))
+		return fail_usage("%s %s takes %s", command->first, command->second,
+			command->run_id ? "one id" : "options only");
+	*ret_id = arguments[optind];
+	return command->run_id ? id_check(*ret_id) : command->check(options);
+}
+
+static int command_do(const struct command *command, struct session *session,
+	const struct options *options, const char *id)
+{
+	int status = session_open(session);
+
+	if (status == 0)
+		status = command->run ? command->run(session, options)
+				      : command->run_id(session, id);
+	session_close(session);
+	return status;
+}
+
+int command_run(const char *config_path, int n_arguments, char **arguments)
+{
+	_cleanup_(server_config_freep) struct server_config *config = NULL;
+	const struct command *command = command_find(n_arguments, arguments);
+	struct options options = { .duration = FOR_DEFAULT };
+	_cleanup_(freep) char *error = NULL;
+	struct session session = { 0 };
+	const char *id = NULL;
+	int status;
+
+	if (!command)
+		return fail_usage("no command \"%s%s%s\"", arguments[0], n_arguments > 1 ? " " : "",
+			n_arguments > 1 ? arguments[1] : "");
+	status = options_read(command, n_arguments - 1, arguments + 1, &options, &id);
+	if (status == -1) {
+		fputs(command->help, stdout);
+		return EXIT_SUCCESS;
+	}
+	if (status != 0)
+		return status;
+	if (server_config_load(config_path, &config, &error) < 0)
+		return fail("%s", error ? error : "out of memory");
+	session.config = config;
+	return command_do(command, &session, &options, id);
+}
