@@ -211,7 +211,7 @@ static void expect(struct fixture *fixture, const char *request, const char *wan
 
 #define GET(target) "GET " target " HTTP/1.1\r\nHost: a\r\n\r\n"
 
-static void test_paths(void **state)
+static void segments_are_decoded_each_by_itself(void **state)
 {
 	struct fixture *fixture = *state;
 
@@ -237,7 +237,7 @@ static void test_paths(void **state)
 	assert_int_equal(fixture->n_handled, 5);
 }
 
-static void test_methods(void **state)
+static void a_method_that_is_not_served_is_told_what_is(void **state)
 {
 	struct fixture *fixture = *state;
 
@@ -250,7 +250,7 @@ static void test_methods(void **state)
 	expect(fixture, GET("/v1/shut"), "\"code\":\"AuthenticationFailed\"");
 }
 
-static void test_source(void **state)
+static void a_proxy_tells_where_a_call_comes_from(void **state)
 {
 	struct fixture *fixture = *state;
 
@@ -267,7 +267,7 @@ static void test_source(void **state)
 #define POST(headers, body) "POST /v1/body HTTP/1.1\r\nHost: a\r\n" headers "\r\n" body
 #define JSON_TYPE "Content-Type: application/json\r\n"
 
-static void test_bodies(void **state)
+static void a_body_is_one_json_object_of_known_length(void **state)
 {
 	struct fixture *fixture = *state;
 
@@ -303,7 +303,7 @@ static void test_bodies(void **state)
 		" 400 ");
 }
 
-static void test_chunks_without_end(void **state)
+static void chunks_without_end_are_cut(void **state)
 {
 	struct fixture *fixture = *state;
 	static char chunk[16 * 1024 + 16];
@@ -326,7 +326,7 @@ static void test_chunks_without_end(void **state)
 	close(fd);
 }
 
-static void test_pipelined(void **state)
+static void pipelined_requests_are_answered_in_order(void **state)
 {
 	struct fixture *fixture = *state;
 	const char *first;
@@ -339,7 +339,7 @@ static void test_pipelined(void **state)
 	close(fd);
 }
 
-static void test_held(void **state)
+static void a_held_request_waits_as_long_as_it_must(void **state)
 {
 	struct fixture *fixture = *state;
 	struct http_counts counts;
@@ -366,7 +366,7 @@ static void test_held(void **state)
 	close(fd);
 }
 
-static void test_held_client_leaves(void **state)
+static void a_client_that_leaves_frees_what_it_held(void **state)
 {
 	struct fixture *fixture = *state;
 	uint64_t end = clock_monotonic_usec() + WAIT_USEC;
@@ -399,7 +399,7 @@ static void test_held_client_leaves(void **state)
 	assert_int_equal(fixture->n_done, 2);
 }
 
-static void test_held_at_the_end(void **state)
+static void what_is_held_is_answered_when_the_server_stops(void **state)
 {
 	struct fixture *fixture = *state;
 	int fd = dial(fixture);
@@ -413,7 +413,7 @@ static void test_held_at_the_end(void **state)
 	close(fd);
 }
 
-static void test_slow(void **state)
+static void a_slow_client_does_not_stay(void **state)
 {
 	static const char request[] =
 		"GET /v1/vms/x/echo HTTP/1.1\r\nHost: aaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -439,7 +439,7 @@ static void test_slow(void **state)
 	assert_int_equal(fixture->n_handled, 0);
 }
 
-static void test_large_headers(void **state)
+static void headers_and_paths_are_bounded(void **state)
 {
 	struct fixture *fixture = *state;
 	static char text[64 * 1024];
@@ -475,7 +475,7 @@ static void count_answers(
 		fail_msg("%s %u", route, status);
 }
 
-static void test_counts(void **state)
+static void answers_are_counted_by_route(void **state)
 {
 	struct fixture *fixture = *state;
 	uint64_t counts[2] = { 0 };
@@ -488,7 +488,7 @@ static void test_counts(void **state)
 	assert_int_equal(counts[1], 1);
 }
 
-static void test_socket(void **state)
+static void a_stale_socket_is_replaced_and_a_live_one_is_not(void **state)
 {
 	struct fixture *fixture = *state;
 	struct http_options options = { .listen = fixture->path };
@@ -518,21 +518,21 @@ static void test_socket(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(paths),
-		TEST(methods),
-		TEST(source),
-		TEST(bodies),
-		TEST(chunks_without_end),
-		TEST(pipelined),
-		TEST(held),
-		TEST(held_client_leaves),
-		TEST(held_at_the_end),
-		TEST(slow),
-		TEST(large_headers),
-		TEST(counts),
-		TEST(socket),
+		TEST(segments_are_decoded_each_by_itself),
+		TEST(a_method_that_is_not_served_is_told_what_is),
+		TEST(a_proxy_tells_where_a_call_comes_from),
+		TEST(a_body_is_one_json_object_of_known_length),
+		TEST(chunks_without_end_are_cut),
+		TEST(pipelined_requests_are_answered_in_order),
+		TEST(a_held_request_waits_as_long_as_it_must),
+		TEST(a_client_that_leaves_frees_what_it_held),
+		TEST(what_is_held_is_answered_when_the_server_stops),
+		TEST(a_slow_client_does_not_stay),
+		TEST(headers_and_paths_are_bounded),
+		TEST(answers_are_counted_by_route),
+		TEST(a_stale_socket_is_replaced_and_a_live_one_is_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "contrib/control-plane/identity/credential.h"
 #include "contrib/control-plane/identity/issuer.h"
@@ -96,8 +97,11 @@ static bool groups_have(const json_t *groups, const char *name)
 static bool rule_applies(
 	const struct assignment_rule *rule, const struct principal *principal, const json_t *groups)
 {
-	return rule->principal ? strcmp(rule->principal, principal->name) == 0
-			       : groups_have(groups, rule->group);
+	if (!rule->principal)
+		return groups_have(groups, rule->group);
+	/* As principal_new() has them. */
+	return strchr(rule->principal, '@') ? strcasecmp(rule->principal, principal->name) == 0
+					    : strcmp(rule->principal, principal->name) == 0;
 }
 
 static int assign_by_rules(

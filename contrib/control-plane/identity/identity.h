@@ -40,7 +40,8 @@ struct principal {
 	size_t n_assignments;
 };
 
-/* One without any role. NULL: no memory. */
+/* One without any role. A name with an '@' is an address, and kept in lower case: nobody is two
+ * persons by writing it differently. NULL: no memory. */
 struct principal *principal_new(const char *name);
 /* Copies the scope. Returns 0 or -ENOMEM. */
 int principal_assign(struct principal *principal, enum role role, const char *scope);

@@ -3,9 +3,7 @@
 /* No claim is read before the signature holds: the key's id picks the issuer, and the claims must
  * then be of that issuer. */
 
-#include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <string.h>
 #include <strings.h>
 
@@ -123,11 +121,7 @@ static int read_principal(
 	if (r != 0)
 		return r;
 	*ret = strdup(json_string_value(claim));
-	if (!*ret)
-		return -ENOMEM;
-	for (char *c = *ret; is_email && *c; c++)
-		*c = (char)tolower((unsigned char)*c);
-	return 0;
+	return *ret ? 0 : -ENOMEM;
 }
 
 static int read_groups(

@@ -34,7 +34,7 @@ void issuer_done(struct issuer *issuer);
  */
 int issuer_load_keys(struct issuer *issuer, char **ret_error);
 
-/* Whom a token names. An email address is in lower case. */
+/* Whom a token names. */
 struct issued {
 	char *principal;
 	json_t *groups; /* a list of strings; NULL: none */

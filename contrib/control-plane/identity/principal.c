@@ -2,6 +2,7 @@
 
 /* Roles in scopes. */
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
@@ -76,7 +77,11 @@ struct principal *principal_new(const char *name)
 	if (!principal)
 		return NULL;
 	principal->name = strdup(name);
-	return principal->name ? principal : principal_free(principal);
+	if (!principal->name)
+		return principal_free(principal);
+	for (char *c = principal->name; strchr(name, '@') && *c; c++)
+		*c = (char)tolower((unsigned char)*c);
+	return principal;
 }
 
 int principal_assign(struct principal *principal, enum role role, const char *scope)
