@@ -25,6 +25,7 @@
 struct http_daemon {
 	struct http_server *server;
 	struct MHD_Daemon *mhd;
+	int listen_fd; /* a duplicate of the server's, -1 when it accepts no more */
 	sd_event_source *ready;
 	sd_event_source *again;
 	size_t n_connections;

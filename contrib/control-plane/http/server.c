@@ -12,6 +12,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +141,17 @@ _printf_(2, 0) static void daemon_on_message(void *userdata, const char *format,
 	(void)vsnprintf(server->message, sizeof(server->message), format, arguments);
 }
 
+/* Accepts no more. */
+static void daemon_quiesce(struct http_daemon *daemon)
+{
+	if (daemon->listen_fd < 0)
+		return;
+	(void)MHD_quiesce_daemon(daemon->mhd);
+	/* Now it is ours to close. */
+	closep(&daemon->listen_fd);
+	daemon->listen_fd = -1;
+}
+
 static struct http_daemon *daemon_free(struct http_daemon *daemon)
 {
 	if (!daemon)
@@ -147,8 +159,7 @@ static struct http_daemon *daemon_free(struct http_daemon *daemon)
 	sd_event_source_disable_unref(daemon->ready);
 	sd_event_source_disable_unref(daemon->again);
 	if (daemon->mhd) {
-		/* The socket is the server's, and is closed with it. */
-		(void)MHD_quiesce_daemon(daemon->mhd);
+		daemon_quiesce(daemon);
 		MHD_stop_daemon(daemon->mhd);
 		LIST_REMOVE(daemon, daemons);
 	}
@@ -243,6 +254,11 @@ static int daemon_new(
 		return -ENOMEM;
 	daemon->server = server;
 	server->message[0] = '\0';
+	/* libmicrohttpd closes it where it fails to start, for want of a good certificate for one.
+	 */
+	daemon->listen_fd = fcntl(server->listener.fd, F_DUPFD_CLOEXEC, 0);
+	if (daemon->listen_fd < 0)
+		return -errno;
 	daemon->mhd = daemon_start(daemon, certificate, key);
 	if (!daemon->mhd) {
 		server->message[strcspn(server->message, "\n")] = '\0';
@@ -343,7 +359,7 @@ int http_server_set_certificate(
 	if (r < 0)
 		return r;
 	old->retired = true;
-	(void)MHD_quiesce_daemon(old->mhd);
+	daemon_quiesce(old);
 	if (old->n_connections == 0)
 		daemon_free(old);
 	return 0;
