@@ -119,7 +119,7 @@ void request_release(struct http_request *request)
 	server->n_held--;
 	MHD_resume_connection(request->mhd);
 	/* Without threads nothing else tells its epoll instance. */
-	(void)sd_event_source_set_enabled(request->connection->daemon->again, SD_EVENT_ONESHOT);
+	daemon_run_again(request->connection->daemon, 0);
 }
 
 static void request_handle(struct http_request *request)
@@ -143,6 +143,8 @@ enum MHD_Result request_proceed(void *userdata, struct MHD_Connection *mhd, cons
 	(void)userdata, (void)mhd, (void)target, (void)version;
 	if (!request)
 		return MHD_NO;
+	if (request->connection)
+		request->connection->daemon->n_steps++;
 	if (!request->method) {
 		request->method = method;
 		if (!request->is_answered)

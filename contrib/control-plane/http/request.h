@@ -29,6 +29,8 @@ struct http_daemon {
 	sd_event_source *ready;
 	sd_event_source *again;
 	size_t n_connections;
+	uint64_t n_steps; /* callbacks: something happened */
+	unsigned n_idle_runs; /* in which nothing did */
 	bool retired;
 	LIST_ENTRY(http_daemon) daemons;
 };
@@ -106,6 +108,9 @@ struct http_request {
 /* Waits for the connection's peer from now on, or no more. */
 void connection_wait(struct connection *connection);
 void connection_wait_done(struct connection *connection);
+
+/* Runs libmicrohttpd after a time. */
+void daemon_run_again(struct http_daemon *daemon, uint64_t delay_usec);
 
 /* libmicrohttpd's callbacks. */
 void *request_begin(void *userdata, const char *target, struct MHD_Connection *mhd);

@@ -28,6 +28,9 @@
 #define CONNECTIONS_MAX_DEFAULT 20000
 #define SPARE_DESCRIPTORS 64
 #define HANGUPS_MAX 64 /* taken at once */
+/* Of libmicrohttpd, at once and without effect: headers that fill half the pool are read 128 bytes
+ * a run. */
+#define IDLE_RUNS 64
 #define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 static _printf_(3, 4) int fail(char **ret_error, int error, const char *format, ...)
@@ -115,6 +118,7 @@ static void daemon_on_connection(void *userdata, struct MHD_Connection *mhd, voi
 	struct http_daemon *daemon = userdata;
 	struct connection *connection = *context;
 
+	daemon->n_steps++;
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		connection = calloc(1, sizeof(*connection));
 		daemon->n_connections++;
@@ -170,7 +174,10 @@ DEFINE_CLEANUP(struct http_daemon *, daemon_free)
 
 static void daemon_run(struct http_daemon *daemon)
 {
+	uint64_t n_steps = daemon->n_steps;
+
 	(void)MHD_run(daemon->mhd);
+	daemon->n_idle_runs = daemon->n_steps == n_steps ? daemon->n_idle_runs + 1 : 0;
 	if (daemon->retired && daemon->n_connections == 0)
 		daemon_free(daemon);
 }
@@ -182,23 +189,41 @@ static int daemon_on_ready(sd_event_source *source, int fd, uint32_t revents, vo
 	return 0;
 }
 
-static int daemon_on_again(sd_event_source *source, void *userdata)
+static int daemon_on_again(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	(void)source;
+	(void)source, (void)usec;
 	daemon_run(userdata);
 	return 0;
 }
 
-/* Before the loop sleeps: libmicrohttpd may have work that its epoll instance does not show. */
+void daemon_run_again(struct http_daemon *daemon, uint64_t delay_usec)
+{
+	(void)sd_event_source_set_time_relative(daemon->again, delay_usec);
+	(void)sd_event_source_set_enabled(daemon->again, SD_EVENT_ONESHOT);
+}
+
+/*
+ * Before the loop sleeps: libmicrohttpd may have work that its epoll instance does not show. Or it
+ * thinks so: while a TLS handshake waits for its client (up to 1.0 at least) it does not notice
+ * that it has read all there was. So where nothing comes of running it, it is run less and less
+ * often; what arrives comes by its epoll instance.
+ */
 static int daemon_on_prepare(sd_event_source *source, void *userdata)
 {
 	struct http_daemon *daemon = userdata;
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
+	unsigned n = daemon->n_idle_runs;
+	int enabled;
 
 	(void)source;
-	if (MHD_get_timeout(daemon->mhd, &timeout_ms) != MHD_YES || timeout_ms > 0)
+	if (sd_event_source_get_enabled(daemon->again, &enabled) >= 0 && enabled != SD_EVENT_OFF)
 		return 0;
-	return sd_event_source_set_enabled(daemon->again, SD_EVENT_ONESHOT);
+	if (MHD_get_timeout(daemon->mhd, &timeout_ms) == MHD_YES && timeout_ms == 0)
+		daemon_run_again(daemon,
+			n < IDLE_RUNS               ? 0
+				: n < IDLE_RUNS + 7 ? USEC_PER_MSEC << (n - IDLE_RUNS)
+						    : 100 * USEC_PER_MSEC);
+	return 0;
 }
 
 static unsigned server_connections_max(const struct http_server *server)
@@ -271,7 +296,8 @@ static int daemon_new(
 	if (r >= 0)
 		r = sd_event_source_set_prepare(daemon->ready, daemon_on_prepare);
 	if (r >= 0)
-		r = sd_event_add_defer(server->event, &daemon->again, daemon_on_again, daemon);
+		r = sd_event_add_time(server->event, &daemon->again, CLOCK_MONOTONIC, 0, 1,
+			daemon_on_again, daemon);
 	if (r < 0)
 		return r;
 	TAKE_PTR(daemon);
