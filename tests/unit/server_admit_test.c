@@ -195,12 +195,12 @@ static void a_person_who_calls_too_often_is_put_off(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_called, tear_down_called)
+#define CALLED_TEST(name) cmocka_unit_test_setup_teardown(name, set_up_called, tear_down_called)
 	const struct CMUnitTest tests[] = {
-		TEST(who_shows_a_token_is_who_it_names),
-		TEST(who_shows_none_or_a_wrong_one_gets_nowhere),
-		TEST(a_stranger_who_tries_too_often_is_put_off_alone),
-		TEST(a_person_who_calls_too_often_is_put_off),
+		CALLED_TEST(who_shows_a_token_is_who_it_names),
+		CALLED_TEST(who_shows_none_or_a_wrong_one_gets_nowhere),
+		CALLED_TEST(a_stranger_who_tries_too_often_is_put_off_alone),
+		CALLED_TEST(a_person_who_calls_too_often_is_put_off),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
