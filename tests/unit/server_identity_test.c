@@ -191,15 +191,14 @@ static void what_is_no_token_lets_nobody_in(void **state)
 
 int main(void)
 {
-#define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_scope_holds_what_is_below_it),
 		cmocka_unit_test(a_scope_is_a_path_of_whole_segments),
 		cmocka_unit_test(a_role_counts_in_its_scope_only),
 		cmocka_unit_test(nobody_is_two_persons_by_case),
 		cmocka_unit_test(a_credential_is_known_by_its_form),
-		STORE_TEST(a_token_is_good_until_it_ends_or_is_revoked),
-		STORE_TEST(what_is_no_token_lets_nobody_in),
+		TEST(a_token_is_good_until_it_ends_or_is_revoked),
+		TEST(what_is_no_token_lets_nobody_in),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
