@@ -260,7 +260,7 @@ static struct MHD_Daemon *daemon_start(
 	return MHD_start_daemon(flags, 0, NULL, NULL, request_proceed, server,
 		/* The first: what goes wrong with others comes here. */
 		MHD_OPTION_EXTERNAL_LOGGER, daemon_on_message, server, MHD_OPTION_LISTEN_SOCKET,
-		server->listener.fd, MHD_OPTION_URI_LOG_CALLBACK, request_begin, server,
+		daemon->listen_fd, MHD_OPTION_URI_LOG_CALLBACK, request_begin, server,
 		MHD_OPTION_NOTIFY_COMPLETED, request_end, server, MHD_OPTION_NOTIFY_CONNECTION,
 		daemon_on_connection, daemon, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
 		(size_t)POOL_BYTES, MHD_OPTION_CONNECTION_LIMIT, server_connections_max(server),
