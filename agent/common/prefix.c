@@ -118,6 +118,22 @@ bool prefix_contains(const struct prefix *outer, const struct prefix *inner)
 		prefix_contains_address(outer, inner->family, &inner->address);
 }
 
+bool prefix_is_within(const struct prefix *inner, const struct prefix *prefixes, size_t n)
+{
+	static const struct prefix everything[] = {
+		{ .family = AF_INET },
+		{ .family = AF_INET6 },
+	};
+
+	if (inner->family == AF_UNSPEC)
+		return prefix_is_within(&everything[0], prefixes, n) &&
+			prefix_is_within(&everything[1], prefixes, n);
+	for (size_t i = 0; i < n; i++)
+		if (prefix_contains(&prefixes[i], inner))
+			return true;
+	return false;
+}
+
 bool prefix_contains_address(
 	const struct prefix *prefix, uint8_t family, const struct address *address)
 {

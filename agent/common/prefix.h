@@ -38,6 +38,9 @@ const char *prefix_format(const struct prefix *prefix, char text[static PREFIX_S
 /* True where every address of inner lies in outer. */
 bool prefix_contains(const struct prefix *outer, const struct prefix *inner);
 
+/* True where one of the prefixes contains inner; "*" must be contained in each family. */
+bool prefix_is_within(const struct prefix *inner, const struct prefix *prefixes, size_t n);
+
 /* True where the address (of a family) lies in the prefix. */
 bool prefix_contains_address(
 	const struct prefix *prefix, uint8_t family, const struct address *address);

@@ -57,31 +57,13 @@ static const char *rule_source(const struct policy_rule *rule, char text[static 
 	return text;
 }
 
-/* "*" asks for every address of both families, and must be allowed in both. */
-static bool prefix_is_allowed(
-	const struct prefix *wanted, const struct prefix *allowed, size_t n_allowed)
-{
-	static const struct prefix everything[] = {
-		{ .family = AF_INET },
-		{ .family = AF_INET6 },
-	};
-
-	if (wanted->family == AF_UNSPEC)
-		return prefix_is_allowed(&everything[0], allowed, n_allowed) &&
-			prefix_is_allowed(&everything[1], allowed, n_allowed);
-	for (size_t i = 0; i < n_allowed; i++)
-		if (prefix_contains(&allowed[i], wanted))
-			return true;
-	return false;
-}
-
 static int check_sources(
 	const struct policy_rule *rule, const struct document_port *wanted, struct refusal *refusal)
 {
 	char prefix[PREFIX_STRING_MAX], source[96];
 
 	for (size_t i = 0; i < wanted->n_prefixes; i++)
-		if (!prefix_is_allowed(
+		if (!prefix_is_within(
 			    &wanted->prefixes[i], rule->rule->prefixes, rule->rule->n_prefixes))
 			return refuse(refusal, REFUSAL_SOURCE_NOT_ALLOWED,
 				"source %s at port %u is not within what %s allows",
