@@ -149,16 +149,10 @@ static int evaluate_port(const struct ask *ask, const struct ask_vm *vm,
 	access->number = port->number;
 	access->protocols = verdict.protocols;
 	access->status = verdict.needs_approval ? ACCESS_PENDING : ACCESS_GRANTED;
+	access->opens = !verdict.needs_approval;
 	if (verdict.needs_approval && port->end == 0)
 		access->duration = duration;
 	return 0;
-}
-
-static bool is_same_access(const struct access *a, const struct access *b)
-{
-	return a->number == b->number && a->source.family == b->source.family &&
-		a->source.length == b->source.length &&
-		address_compare(&a->source.address, &b->source.address) == 0;
 }
 
 /* The VM as the policy spells it. */
@@ -183,7 +177,7 @@ static int evaluate_vm(const struct ask *ask, const struct ask_vm *asked,
 		if (r != 0)
 			return r;
 		for (size_t k = 0; k < i; k++)
-			if (is_same_access(&vm->ports[i], &vm->ports[k]))
+			if (access_is_same(&vm->ports[i], &vm->ports[k]))
 				return problem_content(problem,
 					"port %u of %s is asked for twice from the same source",
 					vm->ports[i].number, resource_name(vm->id));
@@ -273,6 +267,7 @@ int request_approve(struct request *request, const struct policy *policy,
 				return r;
 			access->protocols = verdict.protocols;
 			access->status = ACCESS_GRANTED;
+			access->opens = true;
 		}
 	return 0;
 }

@@ -33,6 +33,13 @@ enum access_status access_status_at(
 	return now >= end ? ACCESS_EXPIRED : access->status;
 }
 
+bool access_is_same(const struct access *a, const struct access *b)
+{
+	return a->number == b->number && a->source.family == b->source.family &&
+		a->source.length == b->source.length &&
+		address_compare(&a->source.address, &b->source.address) == 0;
+}
+
 bool request_is_active(const struct request *request, int64_t now)
 {
 	for (size_t i = 0; i < request->n_vms; i++)

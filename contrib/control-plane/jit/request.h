@@ -7,6 +7,7 @@
  */
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "agent/common/prefix.h"
@@ -36,6 +37,8 @@ struct progress {
 	int64_t mod_revision; /* of its key; 0: none */
 };
 
+struct hold;
+
 /* A port of a VM, for which there is one grant. */
 struct access {
 	uint16_t number;
@@ -44,6 +47,9 @@ struct access {
 	int64_t end; /* seconds; while pending with a duration: as if granted when asked for */
 	int64_t duration; /* seconds, where time begins with the approval; 0 otherwise */
 	enum access_status status;
+	/* What the change that is being built does to it; never stored. */
+	bool opens;
+	bool shuts;
 	struct progress progress;
 };
 
@@ -74,11 +80,15 @@ struct request {
 	struct decision approval;
 	struct decision revocation;
 	int64_t mod_revision;
+	struct hold *holds; /* calls that wait for it to change: holds.h */
 };
 
 /* Status at a time in seconds; 0: as it is stored. */
 enum access_status access_status_at(
 	const struct request *request, const struct access *access, int64_t now);
+
+/* The same number and source. */
+bool access_is_same(const struct access *a, const struct access *b);
 
 /* Granted or pending, any port of it. */
 bool request_is_active(const struct request *request, int64_t now);
