@@ -28,7 +28,7 @@ static int evaluate_named(struct operation *operation, struct request **ret)
 
 	if (!policy)
 		return problem_set(&operation->problem, 404, "ResourceNotFound",
-			"there is no policy %s", operation->entry.resource);
+			"there is no policy %s", operation->policy_id);
 	return ask_evaluate(operation->ask, policy, &evaluation, ret, &operation->problem);
 }
 

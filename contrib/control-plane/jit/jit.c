@@ -312,7 +312,6 @@ static void on_events(struct jit *jit, unsigned what, int error, const struct st
 {
 	int r;
 
-	jit->loaded |= 1u << what;
 	if (error < 0) {
 		/* Memory would no longer follow: start again rather than judge by what was. */
 		sd_event_exit(jit->options.event, error);
@@ -367,11 +366,6 @@ int jit_new(const struct jit_options *options, struct jit **ret)
 	jit->options.signer = options->signer;
 	*ret = TAKE_PTR(jit);
 	return 0;
-}
-
-bool jit_is_loaded(const struct jit *jit)
-{
-	return jit->loaded == (1u << N_WATCHES) - 1;
 }
 
 void jit_set_signer(struct jit *jit, struct signer *signer)

@@ -54,19 +54,16 @@ struct jit {
 	struct table requests; /* struct request */
 	struct table vms; /* struct jit_vm */
 	struct store_watch *watches[4];
-	unsigned loaded; /* a bit for each watch that has told what there was */
 	struct hold *holds; /* calls that wait: holds.h */
 };
 
-/* Begins to watch. Returns 0 or -errno. */
+/* Begins to watch: nothing may be answered before the store has told what there is. Returns 0 or
+ * -errno. */
 int jit_new(const struct jit_options *options, struct jit **ret);
 
 /* After the HTTP server and before the store. */
 struct jit *jit_free(struct jit *jit);
 DEFINE_CLEANUP(struct jit *, jit_free)
-
-/* True once memory has what the store has: nothing may be answered before. */
-bool jit_is_loaded(const struct jit *jit);
 
 /* Keys that sign from now on; consumes signer. What is signed stays as it is. */
 void jit_set_signer(struct jit *jit, struct signer *signer);
@@ -84,4 +81,3 @@ struct access *jit_find_grant(
 /* Routes for people; userdata is the struct jit. */
 extern const struct http_route azure_routes[];
 extern const struct http_route request_routes[];
-extern const struct http_route key_routes[];

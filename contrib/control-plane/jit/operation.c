@@ -26,10 +26,11 @@ struct operation *operation_new(struct jit *jit, struct http_request *call, cons
 	return operation;
 }
 
-static void operation_free(struct operation *operation)
+void operation_free(struct operation *operation)
 {
 	policy_free(operation->policy);
 	ask_free(operation->ask);
+	free(operation->policy_id);
 	free(operation->policy_key);
 	free(operation);
 }
@@ -63,6 +64,23 @@ void operation_fail(struct operation *operation, int r)
 		api_respond_problem(operation->call, problem);
 	}
 	operation_free(operation);
+}
+
+int operation_read_reason(struct operation *operation, const json_t *body, bool with_sessions)
+{
+	const char *sessions = NULL;
+	int r;
+
+	r = api_body_string(
+		body, "reason", REQUEST_TEXT_BYTES_MAX, &operation->reason, &operation->problem);
+	if (r == 0 && with_sessions)
+		r = api_body_string(body, "sessions", 8, &sessions, &operation->problem);
+	if (r != 0)
+		return r;
+	operation->kills = sessions && strcmp(sessions, "kill") == 0;
+	if (sessions && !operation->kills && strcmp(sessions, "keep") != 0)
+		return problem_content(&operation->problem, "sessions is not \"keep\" or \"kill\"");
+	return 0;
 }
 
 static int operation_build(struct change *change, void *userdata)

@@ -24,6 +24,7 @@ struct operation {
 
 	/* Of one kind or another. */
 	struct policy_path path;
+	char *policy_id; /* of the path, or NULL */
 	char *policy_key;
 	struct policy *policy; /* to be */
 	struct ask *ask;
@@ -38,12 +39,17 @@ struct operation {
  * memory. */
 struct operation *operation_new(struct jit *jit, struct http_request *call, const char *name);
 
+void operation_free(struct operation *operation);
+
 /* Does it, answers, and frees it. */
 void operation_begin(struct operation *operation);
 
 /* Answers with operation->problem and frees it: for what is wrong before anything is built. r is
  * PROBLEM or -errno. */
 void operation_fail(struct operation *operation, int r);
+
+/* "reason" and, where wanted, "sessions" of a body. Returns 0 or PROBLEM. */
+int operation_read_reason(struct operation *operation, const json_t *body, bool with_sessions);
 
 static inline int64_t operation_now(const struct operation *operation)
 {

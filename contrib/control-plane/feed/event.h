@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/* One audit record of an agent, as it comes. Pure. */
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "contrib/control-plane/jit/problem.h"
+#include "contrib/control-plane/jit/request.h"
+
+#define EVENT_TEXT_BYTES_MAX 1024
+#define EVENT_KEY_BYTES_MAX 128
+
+struct event {
+	int64_t sequence;
+	int64_t time; /* µs */
+	char *type;
+	char *grant; /* and what follows: NULL where the record says nothing of it */
+	char *subject;
+	char *source;
+	char *protocol;
+	char *reason;
+	char *code;
+	char *message;
+	int port; /* 0: none */
+	/* Under "activity/": what is the same has the same. */
+	char key[EVENT_KEY_BYTES_MAX];
+};
+
+/*
+ * Reads a record. It needs a sequence, a time and a type; what else it says is taken as far as it
+ * makes sense, cut to EVENT_TEXT_BYTES_MAX, so that one odd record holds up none behind it. vm_key:
+ * whose it is. Returns 0, PROBLEM, -ENOMEM; to be released with event_done() in any case.
+ */
+int event_read(const json_t *json, size_t i, const char *vm_key, struct event *ret,
+	struct problem *problem);
+void event_done(struct event *event);
+
+/* What it says of its grant's progress that was not known. True where it says something new. */
+bool event_apply(const struct event *event, struct progress *progress);
