@@ -13,6 +13,7 @@
 
 #include "agent/common/times.h"
 #include "contrib/control-plane/command.h"
+#include "contrib/control-plane/jit/signer.h"
 #include "contrib/control-plane/server.h"
 
 #define DEFAULT_CONFIG "/etc/jitgate-server/server.conf"
@@ -123,6 +124,7 @@ static int serve(const char *path)
 static int check(const char *path)
 {
 	_cleanup_(server_config_freep) struct server_config *config = NULL;
+	_cleanup_(signer_freep) struct signer *signer = NULL;
 	_cleanup_(freep) char *certificate = NULL;
 	_cleanup_(freep) char *error = NULL;
 	_cleanup_(freep) char *key = NULL;
@@ -131,6 +133,8 @@ static int check(const char *path)
 	r = server_config_load(path, &config, &error);
 	if (r >= 0)
 		r = server_config_read_tls(config, &certificate, &key, &error);
+	if (r >= 0)
+		r = signer_load(config->signing_key, &signer, &error);
 	if (r < 0) {
 		fprintf(stderr, "jitgate-server: %s\n", error ? error : "out of memory");
 		return EXIT_FAILURE;

@@ -7,6 +7,8 @@
 
 #include "agent/common/times.h"
 #include "contrib/control-plane/admit.h"
+#include "contrib/control-plane/feed/feed.h"
+#include "contrib/control-plane/jit/jit.h"
 #include "contrib/control-plane/probes.h"
 
 /* How long the store may take to tell what there is. */
@@ -42,6 +44,57 @@ static void server_configure(struct server *server)
 		server->config->assignments, server->config->n_assignments);
 }
 
+static int server_begin_jit(struct server *server)
+{
+	_cleanup_(signer_freep) struct signer *signer = NULL;
+	_cleanup_(freep) char *error = NULL;
+	int r;
+
+	r = signer_load(server->config->signing_key, &signer, &error);
+	if (r < 0)
+		return fail(r, "signing_key", error);
+	r = leases_new(server->store, &server->leases);
+	if (r < 0)
+		return fail(r, "leases", NULL);
+	server->activity = (struct activity){
+		.store = server->store,
+		.leases = server->leases,
+		.url = server->config->url,
+		.retention = server->config->activity_retention,
+	};
+	r = jit_new(
+		&(struct jit_options){
+			.event = server->event,
+			.store = server->store,
+			.leases = server->leases,
+			.activity = &server->activity,
+			.url = server->config->url,
+			.signer = signer,
+		},
+		&server->jit);
+	if (r < 0)
+		return fail(r, "jit", NULL);
+	TAKE_PTR(signer);
+	return 0;
+}
+
+static int server_begin_feed(struct server *server)
+{
+	int r = feed_new(
+		&(struct feed_options){
+			.event = server->event,
+			.store = server->store,
+			.leases = server->leases,
+			.jit = server->jit,
+			.activity = &server->activity,
+			.server = server,
+			.url = server->config->url,
+		},
+		&server->feed);
+
+	return r < 0 ? fail(r, "feed", NULL) : 0;
+}
+
 static int server_begin_parts(struct server *server)
 {
 	double rate = (double)server->config->rate_limit;
@@ -58,7 +111,14 @@ static int server_begin_parts(struct server *server)
 	if (r < 0)
 		return fail(r, "identity", NULL);
 	server_configure(server);
+	r = server_begin_jit(server);
+	if (r == 0)
+		r = server_begin_feed(server);
+	if (r < 0)
+		return r;
 	r = probes_add_metrics(server);
+	if (r == 0)
+		r = metrics_add(&server->metrics, feed_write_metrics, server->feed);
 	return r < 0 ? fail(r, "metrics", NULL) : 0;
 }
 
@@ -104,6 +164,10 @@ static int server_serve(struct server *server)
 		void *userdata;
 	} tables[] = {
 		{ probes_routes, server },
+		{ azure_routes, server->jit },
+		{ request_routes, server->jit },
+		{ activity_routes, &server->activity },
+		{ feed_routes, server->feed },
 	};
 	_cleanup_(freep) char *certificate = NULL;
 	_cleanup_(freep) char *key = NULL;
@@ -161,8 +225,11 @@ struct server *server_free(struct server *server)
 	if (!server)
 		return NULL;
 	http_server_free(server->http);
+	feed_free(server->feed);
+	jit_free(server->jit);
 	identity_free(server->identity);
 	store_free(server->store);
+	leases_free(server->leases);
 	rate_table_free(server->callers);
 	rate_table_free(server->strangers);
 	server_config_free(server->config);
@@ -209,15 +276,19 @@ static int server_reload_tls(struct server *server, const struct server_config *
 int server_reload(struct server *server)
 {
 	_cleanup_(server_config_freep) struct server_config *config = NULL;
+	_cleanup_(signer_freep) struct signer *signer = NULL;
 	_cleanup_(freep) char *error = NULL;
 	int r;
 
 	r = server_config_load(server->config_path, &config, &error);
+	if (r >= 0)
+		r = signer_load(config->signing_key, &signer, &error);
 	if (r < 0)
 		return fail(r, "not reloaded", error);
 	r = server_reload_tls(server, config);
 	if (r < 0)
 		return r;
+	jit_set_signer(server->jit, TAKE_PTR(signer));
 	tell_what_waits(server->config, config);
 	server_config_take(server->config, config);
 	server_configure(server);

@@ -14,6 +14,7 @@
 
 #include <systemd/sd-event.h>
 
+#include "contrib/control-plane/activity/activity.h"
 #include "contrib/control-plane/config.h"
 #include "contrib/control-plane/http/http.h"
 #include "contrib/control-plane/http/rate.h"
@@ -41,6 +42,10 @@ struct server {
 	struct rate_table *callers; /* by name; NULL: no limit */
 	struct rate_table *strangers; /* by address: who shows no credential, or a wrong one */
 	struct http_server *http;
+	struct leases *leases;
+	struct activity activity;
+	struct jit *jit;
+	struct feed *feed;
 };
 
 /*

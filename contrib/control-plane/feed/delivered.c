@@ -41,7 +41,7 @@ static int batch_build(struct change *change, void *userdata)
 		r = change_compare(change, progress.mod_revision, "progress/%s", batch->grants[i]);
 		if (r == 0)
 			r = change_put(change, progress_to_json(&progress),
-				request_end(request) + JIT_REQUEST_KEPT_SECONDS, "progress/%s",
+				request_ends(request) + JIT_REQUEST_KEPT_SECONDS, "progress/%s",
 				batch->grants[i]);
 		if (r < 0)
 			return r;

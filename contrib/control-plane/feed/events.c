@@ -121,7 +121,7 @@ static int put_news(struct change *change, const struct news *news, size_t n_new
 			change, news[i].progress.mod_revision, "progress/%s", news[i].grant);
 		if (r == 0)
 			r = change_put(change, progress_to_json(&news[i].progress),
-				request_end(news[i].request) + JIT_REQUEST_KEPT_SECONDS,
+				request_ends(news[i].request) + JIT_REQUEST_KEPT_SECONDS,
 				"progress/%s", news[i].grant);
 	}
 	return r;

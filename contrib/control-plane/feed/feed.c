@@ -276,6 +276,24 @@ struct feed_agent *feed_authenticate(struct feed *feed, struct http_request *cal
 	return credential->agent;
 }
 
+void feed_write_metrics(struct metrics_page *page, void *userdata)
+{
+	const struct feed *feed = userdata;
+	size_t n_held = 0;
+
+	for (size_t i = 0; i < feed->agents.n; i++)
+		n_held += ((struct feed_agent *)feed->agents.items[i])->held != NULL;
+	metrics_begin(page, "jitgate_server_agents_enrolled", "gauge", "Agents with a credential");
+	metrics_sample(page, (double)feed->credentials.n, NULL);
+	metrics_begin(page, "jitgate_server_agents_waiting", "gauge",
+		"Agents that hold a request for documents");
+	metrics_sample(page, (double)n_held, NULL);
+	metrics_begin(page, "jitgate_server_policies", "gauge", "JIT policies");
+	metrics_sample(page, (double)feed->options.jit->policies.n, NULL);
+	metrics_begin(page, "jitgate_server_requests", "gauge", "Requests that are kept");
+	metrics_sample(page, (double)feed->options.jit->requests.n, NULL);
+}
+
 const struct http_route feed_routes[] = {
 	{ "GET", "/v1/vms/{vm}/documents", "documents", 0, feed_handle_documents,
 		NEEDS_CREDENTIAL },

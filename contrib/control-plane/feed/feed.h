@@ -23,6 +23,7 @@
 #define FEED_EVENTS_BYTES_MAX (1024 * 1024)
 
 struct server;
+struct metrics_page;
 
 struct feed_document {
 	int64_t revision;
@@ -92,6 +93,9 @@ void feed_note_delivered(struct feed *feed, const char *grant);
 void feed_handle_events(struct http_request *call, void *userdata);
 void feed_handle_enroll(struct http_request *call, void *userdata);
 void feed_handle_vms(struct http_request *call, void *userdata);
+
+/* For metrics_add(): agents that are enrolled, that hold a call, and what waits to be noted. */
+void feed_write_metrics(struct metrics_page *page, void *userdata);
 
 /* userdata is the struct feed. */
 extern const struct http_route feed_routes[];

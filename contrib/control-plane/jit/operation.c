@@ -167,7 +167,7 @@ int operation_put_request(
 	if (r < 0)
 		return r;
 	return change_put(change, request_to_json(request, REQUEST_STORED, 0, NULL, NULL),
-		request_end(request) + JIT_REQUEST_KEPT_SECONDS, "requests/%s", request->key);
+		request_ends(request) + JIT_REQUEST_KEPT_SECONDS, "requests/%s", request->key);
 }
 
 int operation_put_document(struct operation *operation, struct change *change,

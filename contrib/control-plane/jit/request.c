@@ -50,7 +50,7 @@ bool request_is_active(const struct request *request, int64_t now)
 	return false;
 }
 
-int64_t request_end(const struct request *request)
+int64_t request_ends(const struct request *request)
 {
 	int64_t end = request->approval_until;
 

@@ -94,7 +94,7 @@ bool access_is_same(const struct access *a, const struct access *b);
 bool request_is_active(const struct request *request, int64_t now);
 
 /* When the last of it ends, in seconds. */
-int64_t request_end(const struct request *request);
+int64_t request_ends(const struct request *request);
 
 /* The later of its own revision and its progress's. */
 int64_t request_revision(const struct request *request);
