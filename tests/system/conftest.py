@@ -17,6 +17,7 @@ def pytest_configure(config):
         raise pytest.UsageError("run these with tests/system/run: they need their own namespaces")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "jitgate-tests", "/run"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 def pytest_collection_modifyitems(config, items):
