@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from agent import Agent
+from control_plane import Server
 from world import World
 
 
@@ -42,6 +43,30 @@ def agent(world, tmp_path):
     print(made.log())
     print("\n".join(f"{record['time']} {record['type']}: {record['message']}"
                     for record in made.audit()[-20:]))
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A control plane that runs, with the log shown where a test fails."""
+    made = Server(tmp_path).start()
+    yield made
+    print(made.read_log())
+    made.close()
+
+
+@pytest.fixture
+def admin(server):
+    return server.person("root@example.org", "administrator")
+
+
+@pytest.fixture
+def alice(server):
+    return server.person("alice@example.org", "requester")
+
+
+@pytest.fixture
+def bob(server):
+    return server.person("bob@example.org", "approver")
 
 
 @pytest.fixture(scope="session")

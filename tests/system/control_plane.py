@@ -205,9 +205,9 @@ class Server:
         sent = dict(headers)
         if token:
             sent["Authorization"] = f"Bearer {token}"
-        if body is not None and not isinstance(body, (str, bytes)):
-            body = json.dumps(body)
+        if body is not None:
             sent["Content-Type"] = "application/json"
+            body = body if isinstance(body, str) else json.dumps(body)
         connection.request(method, path, body, sent)
         response = connection.getresponse()
         return Answer(response, response.read())

@@ -145,16 +145,31 @@ static bool note_refusal(const struct event *event, struct progress *progress)
 	return true;
 }
 
+/* An agent's times are whole seconds: what follows something within its second is as late as that,
+ * not earlier. */
+static int64_t moment(const struct event *event, const struct progress *progress)
+{
+	const int64_t before[] = { progress->delivered, progress->installed,
+		progress->first_connection };
+	int64_t time = event->time;
+
+	for (size_t i = 0; i < N_ELEMENTS(before); i++)
+		if (before[i] > time && before[i] - time < (int64_t)USEC_PER_SEC)
+			time = before[i];
+	return time;
+}
+
 bool event_apply(const struct event *event, struct progress *progress)
 {
 	bool was_delivered = note(&progress->delivered, event->time);
+	int64_t time = moment(event, progress);
 
 	if (strcmp(event->type, "grant_active") == 0)
-		return note(&progress->installed, event->time) || was_delivered;
+		return note(&progress->installed, time) || was_delivered;
 	if (strcmp(event->type, "session_opened") == 0)
-		return note(&progress->first_connection, event->time) || was_delivered;
+		return note(&progress->first_connection, time) || was_delivered;
 	if (strcmp(event->type, "grant_expired") == 0 || strcmp(event->type, "grant_revoked") == 0)
-		return note(&progress->ended, event->time) || was_delivered;
+		return note(&progress->ended, time) || was_delivered;
 	if (strcmp(event->type, "document_refused") == 0)
 		return note_refusal(event, progress) || was_delivered;
 	return was_delivered;
