@@ -8,6 +8,7 @@
 #include "agent/common/file.h"
 #include "agent/common/strictjson.h"
 #include "agent/common/text.h"
+#include "contrib/control-plane/jit/signature.h"
 #include "contrib/control-plane/jit/signer.h"
 
 static _printf_(3, 4) int fail(char **ret_error, int error, const char *format, ...)
@@ -47,28 +48,32 @@ static int add_key(struct signer *signer, json_t *jwk, const char *path, size_t 
 	return json_array_append(keys, public_jwk) < 0 ? -ENOMEM : 0;
 }
 
-/* kid given twice, too many keys: what only the whole set shows. */
-static int check_published(const struct signer *signer, const char *path, char **ret_error)
-{
-	_cleanup_(trust_freep) struct trust *trust = NULL;
-	_cleanup_(freep) char *text = json_dumps(signer->published, JSON_COMPACT);
-
-	if (!text)
-		return -ENOMEM;
-	return trust_parse(text, strlen(text), path, &trust, ret_error);
-}
-
-/* A key may be one that OpenSSL can't sign with, though its public half is fine. */
+/* What only the whole set shows (kid given twice, too many keys), and whether agents take what the
+ * first key signs. */
 static int check_signing(const struct signer *signer, const char *path, char **ret_error)
 {
-	_cleanup_(freep) char *document = NULL;
-	json_auto_t *claims = json_object();
+	_cleanup_(document_freep) struct document *document = NULL;
+	_cleanup_(trust_freep) struct trust *trust = NULL;
+	_cleanup_(freep) char *set = json_dumps(signer->published, JSON_COMPACT);
+	_cleanup_(freep) char *text = NULL;
+	struct refusal refusal = { 0 };
 	int r;
 
-	if (!claims)
+	if (!set)
 		return -ENOMEM;
-	r = document_sign(DOCUMENT_GRANT, claims, signer->key, &document);
-	return r == -EINVAL ? fail(ret_error, r, "%s: the first private key can't sign", path) : r;
+	r = trust_parse(set, strlen(set), path, &trust, ret_error);
+	if (r < 0)
+		return r;
+	r = signer_sign(signer, DOCUMENT_REVOCATION,
+		json_pack("{s:s, s:s, s:s, s:i, s:[s]}", "iss", "a", "aud", "a", "jti", "a", "iat",
+			0, "revokes", "a"),
+		&text);
+	if (r == 0)
+		r = document_read(text, strlen(text), trust, NULL, &document, &refusal);
+	if (r == -EINVAL || r == REFUSED)
+		return fail(ret_error, -EINVAL, "%s: the first private key can't sign%s%s", path,
+			*refusal.message ? ": " : "", refusal.message);
+	return r;
 }
 
 int signer_parse(
@@ -102,8 +107,11 @@ int signer_parse(
 		r = fail(ret_error, -EINVAL,
 			"%s: has no private key that could sign (jitgate key new --kid NAME)",
 			path);
-	if (r == 0)
-		r = check_published(signer, path, ret_error);
+	if (r == 0) {
+		r = signature_new(signer->key, &signer->signature);
+		if (r == -EINVAL)
+			r = fail(ret_error, r, "%s: the first private key can't sign", path);
+	}
 	if (r == 0)
 		r = check_signing(signer, path, ret_error);
 	if (r < 0)
@@ -131,6 +139,7 @@ struct signer *signer_free(struct signer *signer)
 {
 	if (!signer)
 		return NULL;
+	signature_free(signer->signature);
 	json_decref(signer->key);
 	json_decref(signer->published);
 	free(signer);
@@ -145,7 +154,7 @@ int signer_sign(const struct signer *signer, enum document_kind kind, json_t *cl
 
 	if (!owned)
 		return -ENOMEM;
-	r = document_sign(kind, owned, signer->key, &document);
+	r = signature_sign(signer->signature, kind, owned, &document);
 	if (r < 0)
 		return r;
 	if (strlen(document) > DOCUMENT_BYTES_MAX)

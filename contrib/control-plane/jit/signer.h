@@ -12,8 +12,11 @@
 #include "agent/common/document.h"
 #include "cleanup.h"
 
+struct signature; /* how the key signs: signature.h */
+
 struct signer {
 	json_t *key; /* private; signs */
+	struct signature *signature;
 	json_t *published; /* a JWK Set of public keys */
 };
 
