@@ -83,7 +83,10 @@ class Server:
         self.port = 18443
         self.certificate = None
         self.process = None
-        self.sections = {"server": {"rate_limit": 0}}
+        key = directory / "signing.jwk"
+        key.write_bytes(subprocess.run([f"{BUILD}/jitgate", "key", "new", "--kid", "test"],
+                                       check=True, capture_output=True).stdout)
+        self.sections = {"server": {"rate_limit": 0, "signing_key": key}}
         self.configure(listen=f"127.0.0.1:{self.port}")
 
     def configure(self, text="", **keys):
