@@ -132,8 +132,8 @@ static void test_ids_of_requests(void **state)
 	size_t vm, port;
 
 	(void)state;
-	request_id_new(1767261600000, first);
-	request_id_new(1767261600001, second);
+	request_id_new(1767261600000000, first);
+	request_id_new(1767261600000001, second);
 	assert_true(request_id_is_valid(first));
 	assert_true(strcmp(first, second) < 0);
 	assert_int_equal(strlen(first), 34);

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agent/common/times.h"
 #include "contrib/control-plane/jit/api.h"
 #include "contrib/control-plane/jit/names.h"
 #include "contrib/control-plane/jit/write.h"
@@ -106,7 +105,7 @@ static void succeed(struct operation *operation)
 
 void request_create(struct operation *operation)
 {
-	request_id_new((uint64_t)operation->now_usec / USEC_PER_MSEC, operation->id);
+	request_id_new((uint64_t)operation->now_usec, operation->id);
 	operation->build = build;
 	operation->succeed = succeed;
 	operation_begin(operation);

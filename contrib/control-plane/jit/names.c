@@ -88,16 +88,16 @@ void chance_hex(char *ret, size_t n_bytes)
 		sprintf(ret + 2 * i, "%02x", bytes[i]);
 }
 
-/* RFC 9562 section 5.7. */
-void request_id_new(uint64_t now_msec, char ret[static REQUEST_ID_BYTES_MAX])
+/* RFC 9562 section 5.7, with the fraction of the millisecond in rand_a (section 6.2, method 3). */
+void request_id_new(uint64_t now_usec, char ret[static REQUEST_ID_BYTES_MAX])
 {
-	char chance[21];
+	char chance[17];
 
-	chance_hex(chance, 10);
-	chance[0] = '7';
-	chance[4] = "89ab"[chance[4] & 3];
-	snprintf(ret, REQUEST_ID_BYTES_MAX, "r-%012" PRIx64 "%s",
-		now_msec & UINT64_C(0xffffffffffff), chance);
+	chance_hex(chance, 8);
+	chance[0] = "89ab"[chance[0] & 3];
+	snprintf(ret, REQUEST_ID_BYTES_MAX, "r-%012" PRIx64 "7%03x%s",
+		(now_usec / 1000) & UINT64_C(0xffffffffffff),
+		(unsigned)(now_usec % 1000 * 4096 / 1000), chance);
 }
 
 static bool is_request_id(const char *id)

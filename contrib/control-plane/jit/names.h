@@ -7,7 +7,7 @@
  *   VM       /subscriptions/S/resourceGroups/R/providers/Microsoft.Compute/virtualMachines/web-1
  *   policy   /subscriptions/S/resourceGroups/R/providers/Microsoft.Security/locations/L/
  *            jitNetworkAccessPolicies/default
- *   request  r-0198c2f4a1b27c3e8f0123456789abcd   time (48 bits, ms) and chance, as UUIDv7 has them
+ *   request  r-0198c2f4a1b27c3e8f0123456789abcd   time and chance, as UUIDv7 has them
  *   grant    {request}.{index of the VM}.{index of its port}
  *   policy document   p-{version}-{chance}; revocation   {request}.x{chance}
  *
@@ -40,8 +40,8 @@ const char *resource_name(const char *id);
 /* The same for a segment of a policy's id: its name, its group, a location. */
 const char *name_check(const char *name);
 
-/* A new id; grows with time (milliseconds). */
-void request_id_new(uint64_t now_msec, char ret[static REQUEST_ID_BYTES_MAX]);
+/* A new id; grows with time. */
+void request_id_new(uint64_t now_usec, char ret[static REQUEST_ID_BYTES_MAX]);
 bool request_id_is_valid(const char *id);
 
 /* n_bytes by chance as twice as many hexadecimal digits and a NUL. */
