@@ -260,22 +260,20 @@ static int compare_vms(const void *a, const void *b)
 	return strcmp((*x)->key, (*y)->key);
 }
 
-static int check_distinct(const struct policy *policy, struct problem *problem)
+static int sort_vms(struct policy *policy, struct problem *problem)
 {
-	_cleanup_(freep) const struct policy_vm **sorted =
-		calloc(policy->n_vms + 1, sizeof(struct policy_vm *));
-
-	if (!sorted)
+	policy->sorted = calloc(policy->n_vms + 1, sizeof(struct policy_vm *));
+	if (!policy->sorted)
 		return -ENOMEM;
 	for (size_t i = 0; i < policy->n_vms; i++)
-		sorted[i] = &policy->vms[i];
-	qsort(sorted, policy->n_vms, sizeof(*sorted), compare_vms);
+		policy->sorted[i] = &policy->vms[i];
+	qsort(policy->sorted, policy->n_vms, sizeof(*policy->sorted), compare_vms);
 	for (size_t i = 1; i < policy->n_vms; i++)
-		if (strcmp(sorted[i - 1]->key, sorted[i]->key) == 0)
+		if (strcmp(policy->sorted[i - 1]->key, policy->sorted[i]->key) == 0)
 			return problem_content(problem,
 				"virtual machine \"%s\" is given twice: one element with all its "
 				"ports",
-				sorted[i]->id);
+				policy->sorted[i]->id);
 	return 0;
 }
 
@@ -300,7 +298,7 @@ static int read_vms(const json_t *list, struct policy *policy, struct problem *p
 		if (r != 0)
 			return r;
 	}
-	return check_distinct(policy, problem);
+	return sort_vms(policy, problem);
 }
 
 static int policy_read(const json_t *json, struct policy *policy, struct problem *problem)
@@ -422,12 +420,19 @@ json_t *policy_to_json(const struct policy *policy,
 		"properties", "provisioningState", "Succeeded", "virtualMachines", vms);
 }
 
+static int compare_key(const void *key, const void *item)
+{
+	const struct policy_vm *const *vm = item;
+
+	return strcmp(key, (*vm)->key);
+}
+
 const struct policy_vm *policy_find_vm(const struct policy *policy, const char *vm_key)
 {
-	for (size_t i = 0; i < policy->n_vms; i++)
-		if (strcmp(policy->vms[i].key, vm_key) == 0)
-			return &policy->vms[i];
-	return NULL;
+	const struct policy_vm **found = bsearch(
+		vm_key, policy->sorted, policy->n_vms, sizeof(*policy->sorted), compare_key);
+
+	return found ? *found : NULL;
 }
 
 unsigned policy_vm_protocols(const struct policy_vm *vm, uint16_t number)
@@ -465,6 +470,7 @@ struct policy *policy_free(struct policy *policy)
 	for (size_t i = 0; i < policy->n_vms; i++)
 		vm_done(&policy->vms[i]);
 	free(policy->vms);
+	free(policy->sorted);
 	free(policy->key);
 	free(policy->id);
 	free(policy->name);

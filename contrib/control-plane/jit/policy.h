@@ -43,6 +43,7 @@ struct policy {
 	char *kind;
 	struct policy_vm *vms; /* in the order given */
 	size_t n_vms;
+	const struct policy_vm **sorted; /* the same by key */
 	int64_t mod_revision;
 };
 
