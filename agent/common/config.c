@@ -9,9 +9,17 @@
 
 #include "agent/common/config.h"
 #include "agent/common/settings.h"
+#include "agent/common/url.h"
 
 #define VM_ID_MAX 512
 #define MAX_GRANTS_MAX 100000
+#define LOG_BYTES_MIN (64 * 1024)
+#define LOG_BYTES_MAX (INT64_C(16) * 1024 * 1024 * 1024)
+#define LOG_BYTES_DEFAULT (64 * 1024 * 1024)
+#define WAIT_DEFAULT 50
+#define WAIT_MAX 300
+#define INTERVAL_DEFAULT 60
+#define INTERVAL_MAX (24 * 3600)
 #define DURATION_DEFAULT (INT64_C(3) * 3600)
 #define DURATION_MIN INT64_C(60)
 
@@ -66,6 +74,24 @@ static int read_always_allow(
 	return settings_prefixes(settings, key, value, &port->always_allow, &port->n_always_allow);
 }
 
+static int read_url(
+	struct settings *settings, const struct settings_key *key, const char *value, void *field)
+{
+	const char *reason = url_reason(value);
+	char **url = field;
+	int r;
+
+	if (reason)
+		return settings_fail(settings, "%s: \"%.128s\" %s", key->name, value, reason);
+	r = settings_set_string(url, value);
+	if (r < 0)
+		return r;
+	/* What is put behind it begins with "/". */
+	for (size_t n = strlen(*url); n > 0 && (*url)[n - 1] == '/'; n--)
+		(*url)[n - 1] = '\0';
+	return 0;
+}
+
 static const struct settings_choice modes[] = {
 	{ "enforce", MODE_ENFORCE },
 	{ "audit", MODE_AUDIT },
@@ -91,6 +117,12 @@ static const struct settings_choice on_expiry_choices[] = {
 	{},
 };
 
+static const struct settings_choice feed_kinds[] = {
+	{ "poll", FEED_POLL },
+	{ "static", FEED_STATIC },
+	{},
+};
+
 #define AGENT(field) .offset = offsetof(struct config, field)
 #define PORT(field) .offset = offsetof(struct config_port, field)
 
@@ -106,6 +138,8 @@ static const struct settings_key agent_keys[] = {
 	{ "destination_nat", settings_read_choice, AGENT(destination_nat),
 		.choices = destination_nat_choices },
 	{ "max_grants", settings_read_number, AGENT(max_grants), .min = 1, .max = MAX_GRANTS_MAX },
+	{ "log_bytes_max", settings_read_bytes, AGENT(log_bytes_max), .min = LOG_BYTES_MIN,
+		.max = LOG_BYTES_MAX },
 };
 
 static const struct settings_key port_keys[] = {
@@ -117,6 +151,33 @@ static const struct settings_key port_keys[] = {
 	{ "always_allow", read_always_allow, .offset = 0 },
 	{ "on_expiry", settings_read_choice, PORT(on_expiry), .choices = on_expiry_choices },
 };
+
+static const struct settings_key feed_keys[] = {
+	{ "url", read_url, AGENT(feed.url) },
+	{ "kind", settings_read_choice, AGENT(feed.kind), .choices = feed_kinds },
+	{ "wait", settings_read_duration, AGENT(feed.wait), .min = 1, .max = WAIT_MAX },
+	{ "interval", settings_read_duration, AGENT(feed.interval), .min = 1, .max = INTERVAL_MAX },
+	{ "ca", settings_read_path, AGENT(feed.ca) },
+	{ "certificate", settings_read_path, AGENT(feed.certificate) },
+	{ "key", settings_read_path, AGENT(feed.key) },
+	{ "token", settings_read_path, AGENT(feed.token) },
+	{ "state_directory", settings_read_path, AGENT(feed.state_directory) },
+};
+
+static int feed_end(struct settings *settings, void *filled)
+{
+	const struct config_feed *feed = &((const struct config *)filled)->feed;
+
+	if (!feed->certificate != !feed->key)
+		return settings_fail_section(settings,
+			"[feed] has %s without %s: a client certificate takes both",
+			feed->certificate ? "certificate" : "key",
+			feed->certificate ? "key" : "certificate");
+	if (feed->url && feed->kind == FEED_POLL && strchr(feed->url, '?'))
+		return settings_fail_section(settings,
+			"[feed] has a url with a query (\"?\"), which only kind = static may have");
+	return 0;
+}
 
 static int port_begin(struct settings *settings, const char *name, void *target, void **ret)
 {
@@ -139,6 +200,7 @@ static int port_begin(struct settings *settings, const char *name, void *target,
 
 static const struct settings_section sections[] = {
 	{ .name = "agent", .keys = agent_keys, .n_keys = N_ELEMENTS(agent_keys) },
+	{ .name = "feed", .keys = feed_keys, .n_keys = N_ELEMENTS(feed_keys), .end = feed_end },
 	{ .name = "port",
 		.keys = port_keys,
 		.n_keys = N_ELEMENTS(port_keys),
@@ -189,7 +251,8 @@ static int set_defaults(struct settings *settings, void *target)
 	if (settings_set_default(&config->trust, "/etc/jitgate/trust.jwks") < 0 ||
 		settings_set_default(&config->state_directory, "/var/lib/jitgate") < 0 ||
 		settings_set_default(&config->runtime_directory, "/run/jitgate") < 0 ||
-		settings_set_default(&config->log_directory, "/var/log/jitgate") < 0)
+		settings_set_default(&config->log_directory, "/var/log/jitgate") < 0 ||
+		settings_set_default(&config->feed.state_directory, "/var/lib/jitgate-poll") < 0)
 		return -ENOMEM;
 	if (!config->vm_id) {
 		int r = vm_id_from_machine(settings, &config->vm_id);
@@ -213,6 +276,9 @@ static int config_new(struct config **ret)
 	if (!config)
 		return -ENOMEM;
 	config->max_grants = 10000;
+	config->log_bytes_max = LOG_BYTES_DEFAULT;
+	config->feed.wait = WAIT_DEFAULT;
+	config->feed.interval = INTERVAL_DEFAULT;
 	config->ports = calloc(CONFIG_PORTS_MAX, sizeof(*config->ports));
 	if (!config->ports)
 		return -ENOMEM;
@@ -251,6 +317,12 @@ struct config *config_free(struct config *config)
 	free(config->runtime_directory);
 	free(config->log_directory);
 	free(config->socket);
+	free(config->feed.url);
+	free(config->feed.ca);
+	free(config->feed.certificate);
+	free(config->feed.key);
+	free(config->feed.token);
+	free(config->feed.state_directory);
 	free(config);
 	return NULL;
 }

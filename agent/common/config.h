@@ -36,6 +36,24 @@ struct config_port {
 	enum sessions_action on_expiry; /* SESSIONS_KEEP or SESSIONS_KILL */
 };
 
+enum feed_kind {
+	FEED_POLL,
+	FEED_STATIC,
+};
+
+/* [feed]: where jitgate-poll gets documents. jitgated reads url alone, but checks it all. */
+struct config_feed {
+	char *url; /* without "/" at its end; NULL: there is no feed */
+	enum feed_kind kind;
+	int64_t wait; /* seconds */
+	int64_t interval; /* seconds */
+	char *ca; /* paths; NULL where not set */
+	char *certificate;
+	char *key;
+	char *token;
+	char *state_directory;
+};
+
 struct config {
 	char *vm_id;
 	enum gate_mode mode;
@@ -47,6 +65,8 @@ struct config {
 	enum on_stop on_stop;
 	enum destination_nat destination_nat;
 	uint64_t max_grants;
+	uint64_t log_bytes_max;
+	struct config_feed feed;
 	struct config_port *ports;
 	size_t n_ports;
 };

@@ -90,6 +90,14 @@ static void what_is_left_out_has_its_default(void **state)
 	assert_int_equal(config->on_stop, ON_STOP_KEEP);
 	assert_int_equal(config->destination_nat, DESTINATION_NAT_AUTO);
 	assert_int_equal(config->max_grants, 10000);
+	assert_int_equal(config->log_bytes_max, 64 * 1024 * 1024);
+	assert_null(config->feed.url);
+	assert_int_equal(config->feed.kind, FEED_POLL);
+	assert_int_equal(config->feed.wait, 50);
+	assert_int_equal(config->feed.interval, 60);
+	assert_null(config->feed.ca);
+	assert_null(config->feed.token);
+	assert_string_equal(config->feed.state_directory, "/var/lib/jitgate-poll");
 	assert_int_equal(config->n_ports, 1);
 	assert_string_equal(port->name, "ssh");
 	assert_int_equal(port->rule.ports.first, 22);
@@ -111,6 +119,9 @@ static void each_key_is_obeyed(void **state)
 		"trust = /a/trust.jwks\nstate_directory = /a/state\nruntime_directory = /a/run\n"
 		"log_directory = /a/log\nsocket = /a/socket\non_stop = remove\n"
 		"destination_nat = no\nmax_grants = 100000\n"
+		"log_bytes_max = 70000\n[feed]\nurl = https://feed.example:8443/a//\n"
+		"kind = static\nwait = PT5S\ninterval = PT2M\nca = /ca\ncertificate = /c\n"
+		"key = /k\ntoken = /t\nstate_directory = /s\n"
 		"[port ssh]\nnumber = 5000-5010\nprotocol = *\n"
 		"allowed_source_address_prefixes = 10.0.0.0/8, 2001:db8::/32,192.0.2.1  ::1\n"
 		"max_request_access_duration = P366D\n"
@@ -129,6 +140,16 @@ static void each_key_is_obeyed(void **state)
 	assert_int_equal(config->on_stop, ON_STOP_REMOVE);
 	assert_int_equal(config->destination_nat, DESTINATION_NAT_NO);
 	assert_int_equal(config->max_grants, 100000);
+	assert_int_equal(config->log_bytes_max, 70000);
+	assert_string_equal(config->feed.url, "https://feed.example:8443/a");
+	assert_int_equal(config->feed.kind, FEED_STATIC);
+	assert_int_equal(config->feed.wait, 5);
+	assert_int_equal(config->feed.interval, 120);
+	assert_string_equal(config->feed.ca, "/ca");
+	assert_string_equal(config->feed.certificate, "/c");
+	assert_string_equal(config->feed.key, "/k");
+	assert_string_equal(config->feed.token, "/t");
+	assert_string_equal(config->feed.state_directory, "/s");
 	assert_int_equal(config->n_ports, 2);
 	assert_int_equal(config->ports[0].rule.ports.first, 5000);
 	assert_int_equal(config->ports[0].rule.ports.last, 5010);
@@ -209,9 +230,33 @@ static void a_mistake_is_told_with_its_line(void **state)
 			"protocol, " },
 		{ AGENT "Mode = audit\n", ":3: [agent] has no key \"Mode\"" },
 		{ AGENT "number = 22\n", ":3: [agent] has no key \"number\"" },
-		{ AGENT "[feed]\nurl = x\n",
-			":3: there is no section [feed]: there are [agent] and "
+		{ AGENT "[food]\nurl = x\n",
+			":3: there is no section [food]: there are [agent], [feed] and "
 			"[port NAME]" },
+		{ AGENT "[feed]\nurl = x\n", ":4: url: \"x\" does not begin with https://" },
+		{ AGENT "[feed]\nurl = http://192.0.2.1\n",
+			":4: url: \"http://192.0.2.1\" is http://, which is for loopback" },
+		{ AGENT "[feed]\nurl = http://127.0.0.1.example\n", ":4: url: " },
+		{ AGENT "[feed]\nurl = https://a:b@c\n", ":4: url: \"https://a:b@c\" has a user" },
+		{ AGENT "[feed]\nurl = https://\n", ":4: url: \"https://\" has no host" },
+		{ AGENT "[feed]\nurl = https://h/#x\n",
+			":4: url: \"https://h/#x\" has a fragment" },
+		{ AGENT "[feed]\nurl = https://h:0/\n", ":4: url: \"https://h:0/\" has a port" },
+		{ AGENT "[feed]\nurl = https://[::1\n", ":4: url: " },
+		{ AGENT "[feed]\nurl = https://h/a b\n", ":4: url: " },
+		{ AGENT "\n[feed]\nurl = https://h/?a=b\n", ":4: [feed] has a url with a query" },
+		{ AGENT "[feed]\ncertificate = /c\n", ":3: [feed] has certificate without key" },
+		{ AGENT "[feed]\nkey = /c\n", ":3: [feed] has key without certificate" },
+		{ AGENT "[feed]\nkind = push\n", ":4: kind must be poll or static" },
+		{ AGENT "[feed]\nwait = PT6M\n",
+			":4: wait must be an ISO 8601 duration from PT1S to PT5M" },
+		{ AGENT "[feed]\ntoken = t\n", ":4: token must be an absolute path" },
+		{ AGENT "[feed]\n[feed]\n", ":4: [feed] is there twice" },
+		{ AGENT "log_bytes_max = 63K\n",
+			":3: log_bytes_max must be bytes from 64K to 16G, with K, M or G behind "
+			"the number, not \"63K\"" },
+		{ AGENT "log_bytes_max = 1T\n", ":3: log_bytes_max must be" },
+		{ AGENT "log_bytes_max = 99999999999999999G\n", ":3: log_bytes_max must be" },
 		{ AGENT "[Agent]\n", ":3: there is no section [Agent]" },
 		{ AGENT "[]\n", ":3: there is no section []" },
 		{ AGENT "[port]\n", ":3: a [port] needs a name, as in [port ssh]" },
@@ -393,7 +438,7 @@ static char *example_uncommented(void)
 	while (fgets(line, sizeof(line), file)) {
 		bool is_setting = line[0] == '#' &&
 			(isalpha((unsigned char)line[1]) || line[1] == '[') &&
-			strncmp(line, "#vm_id", 6) != 0;
+			!strstr(line, " =\n"); /* a default that can't be written down */
 
 		end = stpcpy(end, line + (is_setting ? 1 : 0));
 	}
@@ -405,8 +450,10 @@ static void the_example_shows_the_defaults(void **state)
 {
 	static const char *const names[] = { "vm_id", "mode", "trust", "state_directory",
 		"runtime_directory", "log_directory", "socket", "on_stop", "destination_nat",
-		"max_grants", "number", "protocol", "allowed_source_address_prefixes",
-		"max_request_access_duration", "always_allow", "on_expiry" };
+		"max_grants", "log_bytes_max", "url", "kind", "wait", "interval", "ca",
+		"certificate", "key", "token", "number", "protocol",
+		"allowed_source_address_prefixes", "max_request_access_duration", "always_allow",
+		"on_expiry" };
 	_cleanup_(freep) char *text = example_uncommented();
 	_cleanup_(config_freep) struct config *shown = NULL;
 	_cleanup_(config_freep) struct config *bare = NULL;
@@ -417,10 +464,11 @@ static void the_example_shows_the_defaults(void **state)
 	if (!text)
 		skip();
 	for (size_t i = 0; i < N_ELEMENTS(names); i++) {
-		char line[80];
+		char line[80], bare_line[80];
 
-		snprintf(line, sizeof(line), "\n%s%s =", i == 0 ? "#" : "", names[i]);
-		if (!strstr(text, line))
+		snprintf(line, sizeof(line), "\n%s =", names[i]);
+		snprintf(bare_line, sizeof(bare_line), "\n#%s =\n", names[i]);
+		if (!strstr(text, line) && !strstr(text, bare_line))
 			fail_msg("agent.conf.example has no %s", names[i]);
 	}
 	agent = strstr(text, "[agent]\n");
@@ -438,6 +486,11 @@ static void the_example_shows_the_defaults(void **state)
 	assert_int_equal(shown->on_stop, bare->on_stop);
 	assert_int_equal(shown->destination_nat, bare->destination_nat);
 	assert_int_equal(shown->max_grants, bare->max_grants);
+	assert_int_equal(shown->log_bytes_max, bare->log_bytes_max);
+	assert_int_equal(shown->feed.kind, bare->feed.kind);
+	assert_int_equal(shown->feed.wait, bare->feed.wait);
+	assert_int_equal(shown->feed.interval, bare->feed.interval);
+	assert_string_equal(shown->feed.state_directory, bare->feed.state_directory);
 	assert_int_equal(shown->n_ports, 1);
 	assert_int_equal(shown->ports[0].rule.protocols, bare->ports[0].rule.protocols);
 	assert_int_equal(shown->ports[0].rule.n_prefixes, 1);
