@@ -81,7 +81,7 @@ static void print_record(const struct cli *cli, const char *line)
 		event_print(cli, record);
 }
 
-static int read_tail(struct line_reader *reader, struct tail *tail)
+static int read_tail(struct line_reader *reader, const char *path, struct tail *tail)
 {
 	char *text;
 	size_t n_bytes;
@@ -91,32 +91,19 @@ static int read_tail(struct line_reader *reader, struct tail *tail)
 		if (r == -EMSGSIZE)
 			continue;
 		if (r < 0)
-			return r;
-		r = tail_add(tail, text);
-		if (r < 0)
-			return r;
+			return file_failure(path, r);
+		if (tail_add(tail, text) < 0)
+			return output_failure(-ENOMEM);
 	}
-	return 0;
+	return EXIT_DONE;
 }
 
-static int show(const struct cli *cli, struct line_reader *reader, const char *path, size_t n_lines)
+static void show(const struct cli *cli, const struct tail *tail)
 {
-	_cleanup_(tail_done) struct tail tail = {
-		.lines = calloc(n_lines, sizeof(char *)),
-		.n_max = n_lines,
-	};
-	size_t first;
-	int r;
+	size_t first = tail->n_seen > tail->n_max ? tail->n_seen - tail->n_max : 0;
 
-	if (!tail.lines)
-		return output_failure(-ENOMEM);
-	r = read_tail(reader, &tail);
-	if (r < 0)
-		return file_failure(path, r);
-	first = tail.n_seen > n_lines ? tail.n_seen - n_lines : 0;
-	for (size_t i = first; i < tail.n_seen; i++)
-		print_record(cli, tail.lines[i % n_lines]);
-	return EXIT_DONE;
+	for (size_t i = first; i < tail->n_seen; i++)
+		print_record(cli, tail->lines[i % tail->n_max]);
 }
 
 static int tell_broken(const struct cli *cli, const char *path, const struct line_reader *reader,
@@ -154,9 +141,9 @@ static int tell_intact(const struct cli *cli, const char *path, const struct cha
 	return EXIT_DONE;
 }
 
-static int verify(const struct cli *cli, struct line_reader *reader, const char *path)
+static int verify(
+	const struct cli *cli, struct line_reader *reader, const char *path, struct chain *chain)
 {
-	struct chain chain = { 0 };
 	char *text;
 	size_t n_bytes;
 	int r;
@@ -166,14 +153,14 @@ static int verify(const struct cli *cli, struct line_reader *reader, const char 
 			return tell_broken(cli, path, reader, "is longer than any record");
 		if (r < 0)
 			return file_failure(path, r);
-		r = chain_add(&chain, text, n_bytes);
+		r = chain_add(chain, text, n_bytes);
 		if (r < 0)
 			return output_failure(r);
 		if (r == CHAIN_BROKEN)
 			return tell_broken(
-				cli, path, reader, reader->ended ? chain.problem : "is cut short");
+				cli, path, reader, reader->ended ? chain->problem : "is cut short");
 	}
-	return tell_intact(cli, path, &chain);
+	return EXIT_DONE;
 }
 
 static int read_count(const struct cli *cli, const struct arguments *arguments, size_t *ret)
@@ -193,7 +180,28 @@ static int read_count(const struct cli *cli, const struct arguments *arguments, 
 	return EXIT_DONE;
 }
 
-static int read_file(const struct cli *cli, const char *path, bool verifying, size_t n_lines)
+/* Finds the file that path was renamed to when it grew over its bound. Returns EXIT_DONE and its
+ * name (allocated), or NULL where there is none. */
+static int find_rotated(const char *path, char **ret)
+{
+	_cleanup_(freep) char *rotated = NULL;
+
+	*ret = NULL;
+	if (strcmp(path, "-") == 0)
+		return EXIT_DONE;
+	if (asprintf(&rotated, "%s.1", path) < 0) {
+		rotated = NULL;
+		return output_failure(-ENOMEM);
+	}
+	if (access(rotated, F_OK) < 0)
+		return errno == ENOENT ? EXIT_DONE : file_failure(rotated, -errno);
+	*ret = TAKE_PTR(rotated);
+	return EXIT_DONE;
+}
+
+/* Reads a file into what is given of tail and chain. */
+static int read_file(
+	const struct cli *cli, const char *path, struct tail *tail, struct chain *chain)
 {
 	_cleanup_(line_reader_done) struct line_reader reader = { 0 };
 	FILE *file;
@@ -205,12 +213,38 @@ static int read_file(const struct cli *cli, const char *path, bool verifying, si
 	r = line_reader_init(&reader, file, AUDIT_LINE_BYTES_MAX);
 	if (r < 0)
 		r = output_failure(r);
-	else if (verifying)
-		r = verify(cli, &reader, input_name(path));
+	else if (chain)
+		r = verify(cli, &reader, input_name(path), chain);
 	else
-		r = show(cli, &reader, input_name(path), n_lines);
+		r = read_tail(&reader, path, tail);
 	input_close(file);
 	return r;
+}
+
+/* The file that was renamed, if there is one, then the file. */
+static int read_files(const struct cli *cli, const char *path, bool verifying, size_t n_lines)
+{
+	_cleanup_(tail_done) struct tail tail = {
+		.lines = calloc(n_lines, sizeof(char *)),
+		.n_max = n_lines,
+	};
+	_cleanup_(freep) char *rotated = NULL;
+	struct chain chain = { 0 };
+	int r;
+
+	if (!tail.lines)
+		return output_failure(-ENOMEM);
+	r = find_rotated(path, &rotated);
+	if (r == EXIT_DONE && rotated)
+		r = read_file(cli, rotated, &tail, verifying ? &chain : NULL);
+	if (r == EXIT_DONE)
+		r = read_file(cli, path, &tail, verifying ? &chain : NULL);
+	if (r != EXIT_DONE)
+		return r;
+	if (verifying)
+		return tell_intact(cli, input_name(path), &chain);
+	show(cli, &tail);
+	return EXIT_DONE;
 }
 
 static int run_audit(const struct cli *cli, const struct arguments *arguments)
@@ -230,7 +264,7 @@ static int run_audit(const struct cli *cli, const struct arguments *arguments)
 		told = ask_agent(cli);
 		path = told ? told : AUDIT_FILE;
 	}
-	return read_file(cli, path, verb, n_lines);
+	return read_files(cli, path, verb, n_lines);
 }
 
 static const struct option_spec audit_options[] = {
@@ -248,7 +282,8 @@ const struct command command_audit = {
 	.text = "Shows the last records of the audit file. \"audit verify\" checks that "
 		"each record carries the hash of the one before it and that none is "
 		"missing, and names the first line that is wrong. (The last record is "
-		"vouched for only by the next one.)",
+		"vouched for only by the next one.) The older file beside it, with .1 "
+		"behind its name, is read first.",
 	.example = "jitgate audit verify",
 	.run = run_audit,
 };

@@ -41,10 +41,30 @@ static void add_gate(struct table *table, const json_t *status)
 			: "");
 }
 
+static const char *feed_state_describe(const char *state)
+{
+	static const struct {
+		const char *state;
+		const char *text;
+	} texts[] = {
+		{ "backing_off", "does not answer as it should" },
+		{ "unauthorized", "does not accept this machine's credential" },
+		{ "stopped", "jitgate-poll does not run" },
+	};
+
+	for (size_t i = 0; i < N_ELEMENTS(texts); i++)
+		if (strcmp(state, texts[i].state) == 0)
+			return texts[i].text;
+	return state;
+}
+
 static void add_feed(struct table *table, const struct cli *cli, const json_t *status)
 {
 	const json_t *feed = json_object_get(status, "feed");
 	const char *contact = member_text(feed, "lastContact", NULL);
+	const char *message = member_text(feed, "message", NULL);
+	const char *state = member_text(feed, "state", "?");
+	bool connected;
 	char moment[2 * TIME_STRING_MAX];
 
 	table_add(table, STYLE_HEADING, "Feed");
@@ -52,9 +72,14 @@ static void add_feed(struct table *table, const struct cli *cli, const json_t *s
 		table_add(table, STYLE_PLAIN, "none");
 		return;
 	}
-	table_add(table, STYLE_PLAIN, "%s, %s, last contact %s", member_text(feed, "url", "?"),
-		member_text(feed, "state", "?"),
+	connected = strcmp(state, "connected") == 0;
+	table_add(table, connected ? STYLE_GOOD : STYLE_WARNING, "%s, %s, last contact %s",
+		member_text(feed, "url", "?"), feed_state_describe(state),
 		contact ? moment_describe_utc(contact, cli->now, moment) : "never");
+	if (connected || !message)
+		return;
+	table_add(table, STYLE_HEADING, "%s", "");
+	table_add(table, STYLE_WARNING, "%s", message);
 }
 
 static int add_keys(struct table *table, const json_t *status)

@@ -166,7 +166,7 @@ static const struct settings_key feed_keys[] = {
 
 static int feed_end(struct settings *settings, void *filled)
 {
-	const struct config_feed *feed = &((const struct config *)filled)->feed;
+	struct config_feed *feed = &((struct config *)filled)->feed;
 
 	if (!feed->certificate != !feed->key)
 		return settings_fail_section(settings,
@@ -176,7 +176,10 @@ static int feed_end(struct settings *settings, void *filled)
 	if (feed->url && feed->kind == FEED_POLL && strchr(feed->url, '?'))
 		return settings_fail_section(settings,
 			"[feed] has a url with a query (\"?\"), which only kind = static may have");
-	return 0;
+	if (!feed->url)
+		return 0;
+	feed->shown_url = strndup(feed->url, strcspn(feed->url, "?"));
+	return feed->shown_url ? 0 : -ENOMEM;
 }
 
 static int port_begin(struct settings *settings, const char *name, void *target, void **ret)
@@ -318,6 +321,7 @@ struct config *config_free(struct config *config)
 	free(config->log_directory);
 	free(config->socket);
 	free(config->feed.url);
+	free(config->feed.shown_url);
 	free(config->feed.ca);
 	free(config->feed.certificate);
 	free(config->feed.key);

@@ -12,6 +12,7 @@
 #include "agent/common/times.h"
 #include "agent/daemon/agent.h"
 #include "agent/daemon/compaction.h"
+#include "agent/daemon/feed_report.h"
 #include "agent/daemon/gatekeeper.h"
 #include "agent/daemon/lifecycle.h"
 #include "agent/daemon/record.h"
@@ -257,8 +258,7 @@ static int open_audit(struct agent *agent)
 {
 	int file_error, status;
 
-	status = audit_open(
-		agent->config->log_directory, on_audit_record, agent, &agent->audit, &file_error);
+	status = audit_open(agent->config, on_audit_record, agent, &agent->audit, &file_error);
 	if (status == 0 && file_error < 0)
 		agent_log(LOG_ERR, "can't write %s: %s; records go to the journal only",
 			audit_path(agent->audit), strerror(-file_error));
@@ -409,6 +409,7 @@ struct agent *agent_free(struct agent *agent)
 	forwarding_free(agent->forwarding);
 	gate_free(agent->gate);
 	audit_free(agent->audit);
+	feed_report_free(agent->feed);
 	ledger_free(agent->ledger);
 	ledger_free(agent->runtime);
 	policies_done(&agent->policies);
@@ -481,6 +482,7 @@ static int reload_swap(struct agent *agent, struct config **config, struct trust
 		return status;
 	}
 	*config = NULL;
+	audit_set_bytes_max(agent->audit, agent->config->log_bytes_max);
 	trust_free(agent->trust);
 	agent->trust = TAKE_PTR(*trust);
 	if (agent->trust_failed) {

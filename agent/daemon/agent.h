@@ -16,6 +16,7 @@
 #include "agent/common/varlink.h"
 #include "agent/daemon/access.h"
 #include "agent/daemon/audit.h"
+#include "agent/daemon/caller.h"
 #include "agent/daemon/clock.h"
 #include "agent/daemon/grant.h"
 #include "agent/daemon/ledger.h"
@@ -28,6 +29,7 @@
 #include "nft/tracking.h"
 #include "nft/watch.h"
 
+struct feed_report;
 struct sessions;
 
 struct agent {
@@ -70,8 +72,8 @@ struct agent {
 	bool forwards; /* this host does, as the rules take it */
 
 	struct varlink_server *server;
-	bool has_readers;
-	gid_t readers; /* the group that may read */
+	struct callers callers;
+	struct feed_report *feed; /* as jitgate-poll told last, or NULL */
 	struct varlink_call **subscribers;
 	size_t n_subscribers;
 

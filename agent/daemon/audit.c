@@ -2,10 +2,7 @@
 
 #include <endian.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <openssl/evp.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <syslog.h>
@@ -13,9 +10,8 @@
 
 #include "agent/common/times.h"
 #include "agent/daemon/audit.h"
-
-#define HASH_BYTES 32
-#define LAST_LINE_BYTES_MAX 65536
+#include "agent/daemon/audit_file.h"
+#include "agent/daemon/audit_sequence.h"
 
 /* Types by name, with the ids by which the journal's catalog explains them. */
 static const struct {
@@ -51,12 +47,11 @@ static const struct {
 };
 
 struct audit {
-	char *path;
-	int fd;
+	struct audit_file file;
+	struct audit_sequence numbers;
 	int journal_fd;
 	uint64_t n_unsent; /* records that the journal's queue had no room for */
 	uint64_t sequence; /* of the last record */
-	char previous[2 * HASH_BYTES + 1];
 	char boot_id[SD_ID128_STRING_MAX];
 	void (*listener)(json_t *record, void *userdata);
 	void *userdata;
@@ -64,93 +59,48 @@ struct audit {
 
 const char *audit_path(const struct audit *audit)
 {
-	return audit->path;
+	return audit->file.path;
 }
 
-static int hash_line(const char *line, size_t n_bytes, char ret[static 2 * HASH_BYTES + 1])
+uint64_t audit_newest(const struct audit *audit)
 {
-	uint8_t digest[HASH_BYTES];
-
-	if (EVP_Digest(line, n_bytes, digest, NULL, EVP_sha256(), NULL) != 1)
-		return -EIO;
-	for (size_t i = 0; i < HASH_BYTES; i++)
-		snprintf(ret + 2 * i, 3, "%02x", digest[i]);
-	return 0;
+	return audit->sequence;
 }
 
-/*
- * The last line of the file gives the sequence number and the hash to go on from. A torn one (the
- * machine stopped while it was written) is ended with a newline: the chain goes on over it, so that
- * it is not lost.
- */
-static int audit_resume(struct audit *audit)
+void audit_set_bytes_max(struct audit *audit, uint64_t n_bytes_max)
 {
-	_cleanup_(freep) char *tail = malloc(LAST_LINE_BYTES_MAX);
-	json_auto_t *last = NULL;
-	struct stat stat;
-	const char *line;
-	off_t from;
-	ssize_t n;
-
-	if (!tail)
-		return -ENOMEM;
-	if (fstat(audit->fd, &stat) < 0)
-		return -errno;
-	if (stat.st_size == 0)
-		return 0;
-	from = stat.st_size > LAST_LINE_BYTES_MAX ? stat.st_size - LAST_LINE_BYTES_MAX : 0;
-	n = pread(audit->fd, tail, LAST_LINE_BYTES_MAX, from);
-	if (n <= 0)
-		return n < 0 ? -errno : 0;
-	if (tail[n - 1] != '\n') {
-		if (write(audit->fd, "\n", 1) != 1)
-			return -errno;
-	} else {
-		n--;
-	}
-	line = memrchr(tail, '\n', n);
-	line = line ? line + 1 : tail;
-	last = json_loadb(line, tail + n - line, JSON_REJECT_DUPLICATES, NULL);
-	audit->sequence = json_integer_value(json_object_get(last, "sequence"));
-	return hash_line(line, tail + n - line, audit->previous);
+	audit->file.n_bytes_max = n_bytes_max;
 }
 
-static int audit_open_file(struct audit *audit)
+int audit_list(
+	const struct audit *audit, uint64_t after, size_t n_max, size_t n_bytes_max, json_t *list)
 {
-	int status;
-
-	audit->fd = open(
-		audit->path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0640);
-	if (audit->fd < 0)
-		return -errno;
-	status = audit_resume(audit);
-	if (status < 0) {
-		close(audit->fd);
-		audit->fd = -1;
-	}
-	return status;
+	return audit_file_list(&audit->file, after, n_max, n_bytes_max, list);
 }
 
-int audit_open(const char *directory, void (*listener)(json_t *record, void *userdata),
+int audit_open(const struct config *config, void (*listener)(json_t *record, void *userdata),
 	void *userdata, struct audit **ret, int *ret_file_error)
 {
 	_cleanup_(audit_freep) struct audit *audit = calloc(1, sizeof(*audit));
 	sd_id128_t boot;
+	uint64_t last;
+	int status;
 
 	if (!audit)
 		return -ENOMEM;
-	audit->fd = -1;
+	audit->file.fd = -1;
 	audit->journal_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	audit->listener = listener;
 	audit->userdata = userdata;
-	memset(audit->previous, '0', sizeof(audit->previous) - 1);
-	if (asprintf(&audit->path, "%s/audit.jsonl", directory) < 0) {
-		audit->path = NULL;
-		return -ENOMEM;
-	}
 	if (sd_id128_get_boot(&boot) >= 0)
 		sd_id128_to_string(boot, audit->boot_id);
-	*ret_file_error = audit_open_file(audit);
+	status = audit_file_open(
+		&audit->file, config->log_directory, config->log_bytes_max, &last, ret_file_error);
+	if (status == 0)
+		status = audit_sequence_open(&audit->numbers, config->state_directory,
+			config->runtime_directory, last, &audit->sequence);
+	if (status < 0)
+		return status;
 	*ret = TAKE_PTR(audit);
 	return 0;
 }
@@ -159,11 +109,10 @@ struct audit *audit_free(struct audit *audit)
 {
 	if (!audit)
 		return NULL;
-	if (audit->fd >= 0)
-		close(audit->fd);
+	audit_file_done(&audit->file);
+	audit_sequence_done(&audit->numbers);
 	if (audit->journal_fd >= 0)
 		close(audit->journal_fd);
-	free(audit->path);
 	free(audit);
 	return NULL;
 }
@@ -195,32 +144,6 @@ static json_t *audit_to_json(struct audit *audit, const struct audit_record *rec
 	if (record->details)
 		json_object_set_new(json, "details", record->details);
 	return json;
-}
-
-/* A line is written whole or not at all: what a full disk cut short is taken back. */
-static void audit_append(struct audit *audit, json_t *json)
-{
-	_cleanup_(freep) char *line = NULL;
-	off_t end;
-	size_t n;
-
-	if (audit->fd < 0)
-		return;
-	json_object_set_new(json, "previous", json_string(audit->previous));
-	line = json_dumps(json, JSON_COMPACT);
-	json_object_del(json, "previous");
-	if (!line)
-		return;
-	n = strlen(line);
-	line[n] = '\n'; /* in place of the NUL: the text is no string until it is put back */
-	end = lseek(audit->fd, 0, SEEK_END);
-	if (write(audit->fd, line, n + 1) != (ssize_t)(n + 1)) {
-		if (end >= 0)
-			(void)!ftruncate(audit->fd, end);
-		return;
-	}
-	line[n] = '\0';
-	(void)hash_line(line, n, audit->previous);
 }
 
 /* A field of the journal's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): the form
@@ -292,8 +215,10 @@ void audit_write(struct audit *audit, const struct audit_record *record)
 	json_auto_t *json = NULL;
 
 	audit->sequence++;
+	audit_sequence_reserve(&audit->numbers, audit->sequence);
 	json = audit_to_json(audit, record, clock_realtime_usec());
-	audit_append(audit, json);
+	audit_sequence_logged(
+		&audit->numbers, audit->sequence, audit_file_append(&audit->file, json) == 0);
 	audit_send_to_journal(audit, record);
 	audit->listener(json, audit->userdata);
 }

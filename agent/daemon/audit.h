@@ -4,14 +4,14 @@
 /*
  * The audit log: one record for each thing that happens. A record goes to the journal, as fields,
  * and to a file, as a line of JSON that carries the SHA-256 of the line before it; and to whoever
- * listens (Monitor).
+ * listens (Monitor). The file is bounded: audit_file.h says how.
  */
 
 #include <jansson.h>
 #include <stdint.h>
 
 #include "address.h"
-#include "cleanup.h"
+#include "agent/common/config.h"
 
 enum audit_type {
 	AUDIT_AGENT_STARTED,
@@ -52,15 +52,26 @@ struct audit_record {
 struct audit;
 
 /*
- * Opens or creates directory/audit.jsonl (0640) and goes on where it ends. Without a file (the disk
- * is full or read-only) records still go to the journal and the listeners: -errno then says why in
- * ret_file_error, 0 otherwise. listener is called with each record as JSON (borrowed).
+ * Opens or creates audit.jsonl (0640) in the configured directory and goes on where it ends.
+ * Without a file (the disk is full or read-only) records still go to the journal and the listeners:
+ * -errno then says why in ret_file_error, 0 otherwise. listener is called with each record as JSON
+ * (borrowed).
  */
-int audit_open(const char *directory, void (*listener)(json_t *record, void *userdata),
+int audit_open(const struct config *config, void (*listener)(json_t *record, void *userdata),
 	void *userdata, struct audit **ret, int *ret_file_error);
 struct audit *audit_free(struct audit *audit);
 DEFINE_CLEANUP(struct audit *, audit_free)
 
 const char *audit_path(const struct audit *audit);
+
+/* Another bound of the file than the configuration had when it was opened. */
+void audit_set_bytes_max(struct audit *audit, uint64_t n_bytes_max);
+
+/* The sequence number of the last record, 0 before the first. */
+uint64_t audit_newest(const struct audit *audit);
+
+/* The records above after that the files have, as audit_file_list(). */
+int audit_list(
+	const struct audit *audit, uint64_t after, size_t n_max, size_t n_bytes_max, json_t *list);
 
 void audit_write(struct audit *audit, const struct audit_record *record);

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,6 +10,8 @@
 
 #include "agent/common/text.h"
 #include "agent/common/times.h"
+#include "agent/daemon/caller.h"
+#include "agent/daemon/feed_report.h"
 #include "agent/daemon/interface.h"
 #include "agent/daemon/service.h"
 #include "agent/daemon/shapes.h"
@@ -20,28 +20,12 @@
 #define INTERFACE "io.jitgate.Agent"
 #define SOCKET_BACKLOG 64
 #define REASON_BYTES_MAX 1024
-#define READERS_GROUP "jitgate"
+#define EVENTS_MAX 1000 /* of an answer */
+#define EVENTS_BYTES_MAX (256 * 1024)
 
-/* Root; and whom the daemon runs as, who could do with it what he wants anyway. */
-static bool caller_may_change(const struct varlink_call *call)
+static bool may_read(struct agent *agent, const struct varlink_call *call)
 {
-	return varlink_call_uid(call) == 0 || varlink_call_uid(call) == geteuid();
-}
-
-/* Looked up when someone first asks who is not root: what NSS loads would be most of an idle
- * daemon's memory. */
-static bool caller_may_read(struct agent *agent, const struct varlink_call *call)
-{
-	const struct group *group;
-
-	if (caller_may_change(call))
-		return true;
-	if (!agent->has_readers) {
-		group = getgrnam(READERS_GROUP);
-		agent->has_readers = group;
-		agent->readers = group ? group->gr_gid : 0;
-	}
-	return agent->has_readers && varlink_call_in_group(call, agent->readers);
+	return caller_may_read(&agent->callers, call);
 }
 
 static int not_permitted(struct varlink_call *call)
@@ -122,7 +106,7 @@ static int call_status(struct varlink_call *call, json_t *parameters, void *user
 	int error;
 
 	(void)parameters;
-	if (!caller_may_read(userdata, call))
+	if (!may_read(userdata, call))
 		return not_permitted(call);
 	error = gate_status(agent->gate, &installed, &n_refused);
 	if (error < 0)
@@ -138,6 +122,9 @@ static int call_status(struct varlink_call *call, json_t *parameters, void *user
 		"trustedKeys", shape_trusted_keys(agent->trust), "startedAt",
 		shape_time((int64_t)(agent->started_usec / USEC_PER_SEC)), "auditFile",
 		audit_path(agent->audit));
+	if (agent->config->feed.url)
+		json_object_set_new(status, "feed",
+			feed_report_to_json(agent->feed, agent->config->feed.shown_url));
 	if (agent_clock_is_behind(agent, &now))
 		json_object_set_new(status, "clockBehindUntil",
 			shape_time((int64_t)(agent->latest_usec / USEC_PER_SEC)));
@@ -167,11 +154,10 @@ static int call_list_grants(struct varlink_call *call, json_t *parameters, void 
 	const json_t *all = json_object_get(parameters, "all");
 	struct listing listing = { json_array(), json_is_true(all), moment_now() };
 
-	if (!caller_may_read(userdata, call) ||
-		(all && !json_is_boolean(all) && !json_is_null(all))) {
+	if (!may_read(userdata, call) || (all && !json_is_boolean(all) && !json_is_null(all))) {
 		json_decref(listing.list);
-		return caller_may_read(userdata, call) ? varlink_call_invalid_parameter(call, "all")
-						       : not_permitted(call);
+		return may_read(userdata, call) ? varlink_call_invalid_parameter(call, "all")
+						: not_permitted(call);
 	}
 	(void)registry_foreach(agent->registry, list_grant, &listing);
 	return varlink_call_reply(call, json_pack("{s:o}", "grants", listing.list));
@@ -188,7 +174,7 @@ static int call_list_sessions(struct varlink_call *call, json_t *parameters, voi
 	json_t *list;
 
 	(void)parameters;
-	if (!caller_may_read(userdata, call))
+	if (!may_read(userdata, call))
 		return not_permitted(call);
 	list = json_array();
 	(void)sessions_foreach(agent->sessions, list_session, list);
@@ -203,7 +189,7 @@ static int call_list_denied(struct varlink_call *call, json_t *parameters, void 
 	int status;
 
 	(void)parameters;
-	if (!caller_may_read(userdata, call))
+	if (!may_read(userdata, call))
 		return not_permitted(call);
 	status = gate_read_denied(agent->gate, &elements);
 	if (status < 0)
@@ -273,7 +259,7 @@ static int call_explain(struct varlink_call *call, json_t *parameters, void *use
 	struct prefix prefix;
 	unsigned protocols;
 
-	if (!caller_may_read(userdata, call))
+	if (!may_read(userdata, call))
 		return not_permitted(call);
 	if (!source || prefix_parse(source, &prefix) < 0 ||
 		(prefix.family == AF_INET && prefix.length != 32) ||
@@ -318,24 +304,6 @@ static int call_revoke(struct varlink_call *call, json_t *parameters, void *user
 	if (status < 0)
 		return failed(call, status, "the revocation could not be carried out");
 	return varlink_call_reply(call, json_pack("{s:I}", "sessionsEnded", (json_int_t)n_killed));
-}
-
-/* The person behind root: who logged in, where the system keeps it (pam_loginuid); root otherwise.
- */
-static void caller_name(const struct varlink_call *call, char *name, size_t n)
-{
-	char path[64], buffer[4096];
-	unsigned uid = UINT32_MAX;
-	struct passwd entry, *found = NULL;
-
-	snprintf(path, sizeof(path), "/proc/%d/loginuid", (int)varlink_call_pid(call));
-	_cleanup_(fclosep) FILE *file = fopen(path, "re");
-	if (!file || fscanf(file, "%u", &uid) != 1 || uid == UINT32_MAX)
-		uid = varlink_call_uid(call);
-	if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &found) == 0 && found)
-		snprintf(name, n, "%s", found->pw_name);
-	else
-		snprintf(name, n, "uid %u", uid);
 }
 
 static int call_grant(struct varlink_call *call, json_t *parameters, void *userdata)
@@ -403,7 +371,7 @@ static int call_monitor(struct varlink_call *call, json_t *parameters, void *use
 	struct agent *agent = userdata;
 
 	(void)parameters;
-	if (!caller_may_read(userdata, call))
+	if (!may_read(userdata, call))
 		return not_permitted(call);
 	if (!varlink_call_wants_more(call))
 		return varlink_call_invalid_parameter(call, "more");
@@ -415,6 +383,56 @@ static int call_monitor(struct varlink_call *call, json_t *parameters, void *use
 		return -ENOMEM;
 	agent->subscribers[agent->n_subscribers++] = varlink_call_ref(call);
 	return varlink_call_notify(call, json_object());
+}
+
+/* An optional number that is not negative. */
+static bool read_number(const json_t *parameters, const char *key, json_int_t *ret)
+{
+	const json_t *value = json_object_get(parameters, key);
+
+	if (!value || json_is_null(value))
+		return true;
+	*ret = json_integer_value(value);
+	return json_is_integer(value) && *ret >= 0;
+}
+
+static int call_list_events(struct varlink_call *call, json_t *parameters, void *userdata)
+{
+	struct agent *agent = userdata;
+	json_int_t after = 0, limit = EVENTS_MAX;
+	json_t *list;
+	int status;
+
+	if (!may_read(agent, call))
+		return not_permitted(call);
+	if (!read_number(parameters, "after", &after))
+		return varlink_call_invalid_parameter(call, "after");
+	if (!read_number(parameters, "limit", &limit) || limit < 1)
+		return varlink_call_invalid_parameter(call, "limit");
+	list = json_array();
+	status = audit_list(agent->audit, (uint64_t)after,
+		limit < EVENTS_MAX ? (size_t)limit : EVENTS_MAX, EVENTS_BYTES_MAX, list);
+	if (status < 0) {
+		json_decref(list);
+		return failed(call, status, "can't read the audit log");
+	}
+	return varlink_call_reply(call,
+		json_pack("{s:o, s:I}", "events", list, "newest",
+			(json_int_t)audit_newest(agent->audit)));
+}
+
+static int call_report_feed(struct varlink_call *call, json_t *parameters, void *userdata)
+{
+	struct agent *agent = userdata;
+	const char *wrong;
+	int status;
+
+	if (!caller_may_report_feed(&agent->callers, call))
+		return not_permitted(call);
+	status = feed_report_read(parameters, varlink_call_pid(call), &agent->feed, &wrong);
+	if (status == -EINVAL)
+		return varlink_call_invalid_parameter(call, wrong);
+	return status < 0 ? status : varlink_call_reply(call, NULL);
 }
 
 void service_publish(struct agent *agent, json_t *record)
@@ -436,6 +454,8 @@ static const struct varlink_method methods[] = {
 	{ INTERFACE ".Grant", call_grant },
 	{ INTERFACE ".Reload", call_reload },
 	{ INTERFACE ".Monitor", call_monitor },
+	{ INTERFACE ".ListEvents", call_list_events },
+	{ INTERFACE ".ReportFeed", call_report_feed },
 	{ NULL, NULL },
 };
 
