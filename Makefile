@@ -30,9 +30,10 @@ endif
 # pkg-config runs once, when first needed. The libraries' headers are system headers: our warnings are for our code.
 jitgate_cflags = $(eval jitgate_cflags := $(value jitgate_cflags_once))$(jitgate_cflags)
 jitgate_cflags_once = -std=gnu17 $(WARNINGS) $(HARDENING) -I. -Iinclude -D_GNU_SOURCE \
-	-DJITGATE_VERSION='"$(VERSION)"' $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(LIBRARIES) $(SERVER_LIBRARIES)))
+	-DJITGATE_VERSION='"$(VERSION)"' $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(LIBRARIES) $(SERVER_LIBRARIES) libcurl))
 jitgate_ldflags = -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 jitgate_libs = $(eval jitgate_libs := $(shell pkg-config --libs $(LIBRARIES)))$(jitgate_libs)
+curl_libs = $(eval curl_libs := $(shell pkg-config --libs libcurl))$(curl_libs)
 server_libs = $(eval server_libs := $(shell pkg-config --libs $(SERVER_LIBRARIES)))$(server_libs)
 
 COMPILE = $(CC) $(jitgate_cflags) $(CFLAGS) -MMD -MP
@@ -46,11 +47,12 @@ nft := $(call objects,$(wildcard nft/*.c))
 daemon := $(call objects,$(filter-out agent/daemon/main.c,$(wildcard agent/daemon/*.c)))
 cli := $(call objects,$(wildcard agent/cli/*.c))
 server := $(call objects,$(filter-out %/main.c,$(wildcard contrib/control-plane/*.c contrib/control-plane/*/*.c)))
+poll := $(call objects,$(wildcard agent/poll/*.c))
 unit_tests := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/*_test.c))
 bench := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 
 .PHONY: all
-all: $(BUILD)/jitgated $(BUILD)/jitgate $(BUILD)/jitgate-server
+all: $(BUILD)/jitgated $(BUILD)/jitgate-poll $(BUILD)/jitgate $(BUILD)/jitgate-server
 
 $(BUILD)/%.o: %.c Makefile
 	$(call say,CC)
@@ -66,12 +68,20 @@ $(BUILD)/libjitgate.a: $(common) $(nft) $(daemon)
 
 $(BUILD)/jitgated: $(call objects,agent/daemon/main.c) $(BUILD)/libjitgate.a
 $(BUILD)/jitgate: $(cli) $(BUILD)/libjitgate.a
+$(BUILD)/jitgate-poll: $(poll) $(BUILD)/libjitgate.a
 $(BUILD)/jitgated $(BUILD)/jitgate:
 	$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(jitgate_libs)
 
+# The only one of the agent's programs that talks to the network.
+$(BUILD)/jitgate-poll:
+	$(call say,LD)
+	$(Q)$(LINK) -o $@ $^ $(jitgate_libs) $(curl_libs)
+
 # Tests of the command line's parts need these; the rest is in the library.
 $(filter $(BUILD)/tests/unit/cli_%,$(unit_tests)): $(filter-out %/main.o,$(cli))
+
+$(filter $(BUILD)/tests/unit/poll_%,$(unit_tests)): $(filter-out %/main.o,$(poll))
 
 $(BUILD)/libserver.a: $(common) $(server)
 	$(call say,AR)
@@ -86,7 +96,7 @@ server_tests := $(filter $(BUILD)/tests/unit/server_%,$(unit_tests))
 
 $(filter-out $(server_tests),$(unit_tests)): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
 	$(call say,LD)
-	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(jitgate_libs) -lcmocka
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(jitgate_libs) $(if $(filter $(poll),$^),$(curl_libs)) -lcmocka
 
 $(server_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libserver.a
 	$(call say,LD)
@@ -135,12 +145,14 @@ install: all
 	install -D -m 755 $(BUILD)/jitgated $(DESTDIR)$(PREFIX)/sbin/jitgated
 	install -D -m 755 $(BUILD)/jitgate-server $(DESTDIR)$(PREFIX)/sbin/jitgate-server
 	install -D -m 755 $(BUILD)/jitgate $(DESTDIR)$(PREFIX)/bin/jitgate
+	install -D -m 755 $(BUILD)/jitgate-poll $(DESTDIR)$(PREFIX)/sbin/jitgate-poll
 	install -D -m 644 agent.conf.example $(DESTDIR)$(PREFIX)/share/doc/jitgate/agent.conf.example
 	install -D -m 644 contrib/control-plane/server.conf.example $(DESTDIR)$(PREFIX)/share/doc/jitgate/server.conf.example
 	install -D -m 644 packaging/systemd/jitgate.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/jitgate.catalog
 	install -D -m 644 packaging/systemd/jitgate-server.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/jitgate-server.conf
 	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
-	for unit in jitgated jitgate-server; do \
+	install -D -m 644 packaging/systemd/jitgate.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/jitgate.conf
+	for unit in jitgated jitgate-poll jitgate-server; do \
 		sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/$$unit.service.in \
 			>$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; done
 

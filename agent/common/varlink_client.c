@@ -8,27 +8,15 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
-#include "agent/common/strictjson.h"
 #include "agent/common/varlink.h"
 #include "agent/common/varlink_frame.h"
+#include "agent/common/varlink_reply.h"
 
 struct varlink_client {
 	int fd; /* -1 after a failure: what came next could be the answer to an older call */
 	struct frame_reader reader;
 	struct frame_writer writer;
 };
-
-struct reply {
-	json_t *parameters;
-	char *error; /* NULL: none */
-	bool continues;
-};
-
-static void reply_done(struct reply *reply)
-{
-	json_decref(reply->parameters);
-	free(reply->error);
-}
 
 struct varlink_client *varlink_client_free(struct varlink_client *client)
 {
@@ -86,12 +74,10 @@ int varlink_client_open(const char *path, int timeout_ms, struct varlink_client 
 static int client_send(
 	struct varlink_client *client, const char *method, json_t *parameters, bool more)
 {
-	json_auto_t *message = NULL;
+	json_auto_t *message = varlink_call_message(method, parameters, more);
 	int r;
 
-	message = json_pack("{s:s, s:o}", "method", method, "parameters",
-		parameters ? parameters : json_object());
-	if (!message || (more && json_object_set_new(message, "more", json_true()) < 0))
+	if (!message)
 		return -ENOMEM;
 	if (client->fd < 0)
 		return -ENOTCONN;
@@ -103,39 +89,7 @@ static int client_send(
 	return r > 0 ? -ETIMEDOUT : r;
 }
 
-static int reply_read(const char *text, size_t n_bytes, struct reply *ret)
-{
-	_cleanup_(reply_done) struct reply reply = { 0 };
-	json_auto_t *message = NULL;
-	json_t *parameters, *error;
-	char reason[128];
-	int r;
-
-	r = json_parse_object(text, n_bytes, &message, reason, sizeof(reason));
-	if (r < 0)
-		return r == -ENOMEM ? r : -EBADMSG;
-
-	parameters = json_object_get(message, "parameters");
-	error = json_object_get(message, "error");
-	if ((parameters && !json_is_object(parameters)) || (error && !json_is_string(error)))
-		return -EBADMSG;
-
-	reply.continues = json_is_true(json_object_get(message, "continues"));
-	reply.parameters = parameters ? json_incref(parameters) : json_object();
-	if (!reply.parameters)
-		return -ENOMEM;
-	if (error) {
-		reply.error = strdup(json_string_value(error));
-		if (!reply.error)
-			return -ENOMEM;
-	}
-
-	*ret = reply;
-	reply = (struct reply){ 0 };
-	return 0;
-}
-
-static int client_receive(struct varlink_client *client, struct reply *ret)
+static int client_receive(struct varlink_client *client, struct varlink_reply *ret)
 {
 	const char *text;
 	size_t n_bytes;
@@ -145,7 +99,7 @@ static int client_receive(struct varlink_client *client, struct reply *ret)
 		r = frame_reader_receive(&client->reader, client->fd, &text, &n_bytes);
 	while (r == FRAME_PART);
 	if (r == FRAME_WHOLE)
-		r = reply_read(text, n_bytes, ret);
+		r = varlink_reply_read(text, n_bytes, ret);
 	else if (r == FRAME_END || r == -ECONNRESET)
 		r = -EPIPE;
 	else if (r == -EAGAIN)
@@ -163,7 +117,7 @@ static int client_fail(struct varlink_client *client, int error)
 	return error;
 }
 
-static int reply_hand_over(struct reply *reply, json_t **ret_parameters, char **ret_error)
+static int reply_hand_over(struct varlink_reply *reply, json_t **ret_parameters, char **ret_error)
 {
 	int r = reply->error ? VARLINK_ERROR : 0;
 
@@ -175,7 +129,7 @@ static int reply_hand_over(struct reply *reply, json_t **ret_parameters, char **
 int varlink_client_call(struct varlink_client *client, const char *method, json_t *parameters,
 	json_t **ret_parameters, char **ret_error)
 {
-	_cleanup_(reply_done) struct reply reply = { 0 };
+	_cleanup_(varlink_reply_done) struct varlink_reply reply = { 0 };
 	int r;
 
 	r = client_send(client, method, parameters, false);
@@ -200,7 +154,7 @@ int varlink_client_subscribe(struct varlink_client *client, const char *method, 
 		return client_fail(client, r);
 
 	for (;;) {
-		_cleanup_(reply_done) struct reply reply = { 0 };
+		_cleanup_(varlink_reply_done) struct varlink_reply reply = { 0 };
 
 		r = client_receive(client, &reply);
 		if (r < 0)

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <string.h>
+
+#include "agent/common/times.h"
+#include "agent/poll/agent_link.h"
+#include "agent/poll/cursor.h"
+#include "agent/poll/events.h"
+#include "agent/poll/feed.h"
+#include "agent/poll/log.h"
+#include "agent/poll/poll.h"
+#include "agent/poll/report.h"
+#include "agent/poll/transport.h"
+
+/* A cursor that is behind costs repetition, not loss: it is synced seldom. */
+#define SAVE_USEC (1 * USEC_PER_SEC)
+
+struct poll {
+	sd_event *event;
+	struct config *config;
+	struct agent_link *link;
+	struct transport *transport;
+	struct feed *feed;
+	struct events *events; /* NULL: the feed takes none */
+	struct report report;
+	struct cursor cursor;
+	bool cursor_changed;
+	bool cursor_failing; /* told */
+	sd_event_source *save;
+};
+
+static void save_now(struct poll *poll)
+{
+	int r;
+
+	if (!poll->cursor_changed)
+		return;
+	r = cursor_save(poll->config->feed.state_directory, poll->config->feed.url,
+		poll->config->vm_id, &poll->cursor);
+	if (r < 0 && !poll->cursor_failing)
+		poll_log(LOG_WARNING,
+			"can't write to %s: %s; what has come since will be asked for again after "
+			"a "
+			"restart",
+			poll->config->feed.state_directory, strerror(-r));
+	poll->cursor_failing = r < 0;
+	poll->cursor_changed = false;
+}
+
+static int on_save(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	(void)source, (void)usec;
+	save_now(userdata);
+	return 0;
+}
+
+static void cursor_touch(struct poll *poll)
+{
+	if (poll->cursor_changed)
+		return;
+	poll->cursor_changed = true;
+	(void)sd_event_source_set_time_relative(poll->save, SAVE_USEC);
+	(void)sd_event_source_set_enabled(poll->save, SD_EVENT_ONESHOT);
+}
+
+static void on_cursor(const char *cursor, void *userdata)
+{
+	struct poll *poll = userdata;
+
+	if (strcmp(poll->cursor.documents, cursor) == 0)
+		return;
+	snprintf(poll->cursor.documents, sizeof(poll->cursor.documents), "%s", cursor);
+	cursor_touch(poll);
+}
+
+static void on_feed_back(void *userdata)
+{
+	struct poll *poll = userdata;
+
+	if (poll->events)
+		events_on_feed_back(poll->events);
+}
+
+static void on_acknowledged(uint64_t sequence, void *userdata)
+{
+	struct poll *poll = userdata;
+
+	poll->cursor.events = sequence;
+	poll->cursor.has_events = true;
+	cursor_touch(poll);
+}
+
+/* An agent whose log is gone may have lost its ledger with it. */
+static void on_log_lost(void *userdata)
+{
+	struct poll *poll = userdata;
+
+	feed_begin_anew(poll->feed);
+}
+
+static void on_agent_up(void *userdata)
+{
+	struct poll *poll = userdata;
+
+	report_again(&poll->report);
+	feed_on_agent_up(poll->feed);
+	if (poll->events)
+		events_kick(poll->events);
+}
+
+static void on_agent_event(void *userdata)
+{
+	struct poll *poll = userdata;
+
+	if (poll->events)
+		events_kick(poll->events);
+}
+
+static void load_cursor(struct poll *poll)
+{
+	int r = cursor_load(poll->config->feed.state_directory, poll->config->feed.url,
+		poll->config->vm_id, &poll->cursor);
+
+	if (r < 0)
+		poll_log(LOG_WARNING,
+			"can't read how far it had come in %s: %s; all that is live is asked for",
+			poll->config->feed.state_directory,
+			r == -EBADMSG ? "the file is damaged" : strerror(-r));
+}
+
+static int poll_start(struct poll *poll)
+{
+	const struct config *config = poll->config;
+	int r;
+
+	load_cursor(poll);
+	r = sd_event_add_time_relative(
+		poll->event, &poll->save, CLOCK_BOOTTIME, 0, 0, on_save, poll);
+	if (r >= 0)
+		r = sd_event_source_set_enabled(poll->save, SD_EVENT_OFF);
+	if (r >= 0)
+		r = agent_link_new(poll->event, config->socket,
+			&(struct link_listener){ on_agent_up, on_agent_event, poll }, &poll->link);
+	if (r < 0)
+		return r;
+	poll->report.link = poll->link;
+	poll->report.url = config->feed.shown_url;
+	r = transport_new(poll->event, &config->feed, &poll->transport);
+	if (r == 0)
+		r = feed_new(poll->event, config, poll->transport, poll->link, &poll->report,
+			poll->cursor.documents,
+			&(struct feed_listener){ on_cursor, on_feed_back, poll }, &poll->feed);
+	if (r == 0 && config->feed.kind == FEED_POLL)
+		r = events_new(poll->event, config, poll->transport, poll->link,
+			poll->cursor.events, !poll->cursor.has_events,
+			&(struct events_listener){ on_acknowledged, on_log_lost, poll },
+			&poll->events);
+	return r;
+}
+
+int poll_new(sd_event *event, struct config *config, struct poll **ret)
+{
+	_cleanup_(poll_freep) struct poll *poll = calloc(1, sizeof(*poll));
+	int r;
+
+	if (!poll || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+		free(TAKE_PTR(poll));
+		config_free(config);
+		return -ENOMEM;
+	}
+	poll->event = sd_event_ref(event);
+	poll->config = config;
+	r = poll_start(poll);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(poll);
+	return 0;
+}
+
+struct poll *poll_free(struct poll *poll)
+{
+	if (!poll)
+		return NULL;
+	save_now(poll);
+	events_free(poll->events);
+	feed_free(poll->feed);
+	transport_free(poll->transport);
+	agent_link_free(poll->link);
+	sd_event_source_disable_unref(poll->save);
+	config_free(poll->config);
+	sd_event_unref(poll->event);
+	free(poll);
+	curl_global_cleanup();
+	return NULL;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "agent/poll/privilege.h"
+
+#define USER "jitgate-poll"
+#define READERS_GROUP "jitgate"
+
+_printf_(3, 4) static int wrong(
+	char error[static PRIVILEGE_ERROR_MAX], int status, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(error, PRIVILEGE_ERROR_MAX, format, arguments);
+	va_end(arguments);
+	return status;
+}
+
+static int make_state_directory(const char *path, const struct passwd *user)
+{
+	if (mkdir(path, 0700) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	return chown(path, user->pw_uid, user->pw_gid) < 0 ? -errno : 0;
+}
+
+static int become_user(const struct config *config, char error[static PRIVILEGE_ERROR_MAX])
+{
+	const struct passwd *user = getpwnam(USER);
+	const struct group *readers;
+	gid_t groups[2];
+	size_t n_groups = 0;
+	int r;
+
+	if (!user || user->pw_uid == 0)
+		return wrong(error, -EPERM,
+			"it must not run as root, and there is no user " USER
+			" to become: make one (systemd-sysusers does, from jitgate.conf), or start "
+			"it as another user");
+	r = make_state_directory(config->feed.state_directory, user);
+	if (r < 0)
+		return wrong(error, r, "can't make %.160s: %s", config->feed.state_directory,
+			strerror(-r));
+	readers = getgrnam(READERS_GROUP);
+	groups[n_groups++] = user->pw_gid;
+	if (readers)
+		groups[n_groups++] = readers->gr_gid;
+	if (setgroups(n_groups, groups) < 0 ||
+		setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
+		setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
+		return wrong(error, -errno, "can't become the user " USER ": %s", strerror(errno));
+	return 0;
+}
+
+static bool has_capabilities(const struct __user_cap_data_struct *sets)
+{
+	for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+		if (sets[i].effective || sets[i].permitted || sets[i].inheritable)
+			return true;
+	return false;
+}
+
+/* Where there are none, capset() is not called: the unit forbids it. */
+static int drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+		return -errno;
+	if (syscall(SYS_capget, &header, sets) < 0)
+		return -errno;
+	if (!has_capabilities(sets))
+		return 0;
+	memset(sets, 0, sizeof(sets));
+	return syscall(SYS_capset, &header, sets) < 0 ? -errno : 0;
+}
+
+int privilege_drop(const struct config *config, char error[static PRIVILEGE_ERROR_MAX])
+{
+	int r = 0;
+
+	if (getuid() == 0 || geteuid() == 0)
+		r = become_user(config, error);
+	if (r < 0)
+		return r;
+	r = drop_capabilities();
+	if (r < 0)
+		return wrong(error, r, "can't give up capabilities: %s", strerror(-r));
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return wrong(error, -errno, "can't give up new privileges: %s", strerror(errno));
+#ifndef __SANITIZE_ADDRESS__ /* which looks for leaks from a thread that traces the others */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return wrong(error, -errno, "can't forbid core dumps: %s", strerror(errno));
+#endif
+	return 0;
+}
