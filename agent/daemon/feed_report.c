@@ -101,11 +101,13 @@ static bool reporter_is_gone(const struct feed_report *report)
 
 json_t *feed_report_to_json(const struct feed_report *report, const char *url)
 {
-	if (!report || strcmp(report->url, url) != 0)
-		return json_pack("{s:s, s:s}", "url", url, "state", "stopped");
-	if (reporter_is_gone(report))
-		return json_pack("{s:s, s:s, s:s*}", "url", url, "state", "stopped", "lastContact",
-			report->contact);
-	return json_pack("{s:s, s:s, s:s*, s:s*}", "url", url, "state", report->state,
-		"lastContact", report->contact, "message", report->message);
+	bool is_known = report && url && strcmp(report->url, url) == 0;
+
+	if (report && !reporter_is_gone(report))
+		return json_pack("{s:s, s:s, s:s*, s:s*}", "url", report->url, "state",
+			report->state, "lastContact", report->contact, "message", report->message);
+	if (!url)
+		return NULL;
+	return json_pack("{s:s, s:s, s:s*}", "url", url, "state", "stopped", "lastContact",
+		is_known ? report->contact : NULL);
 }

@@ -16,6 +16,7 @@ int feed_report_read(
 	const json_t *parameters, pid_t pid, struct feed_report **report, const char **ret_wrong);
 struct feed_report *feed_report_free(struct feed_report *report);
 
-/* The Feed of the interface: state stopped where nobody has reported on this url, or who did is
- * gone. Returns a new reference, or NULL for want of memory. */
+/* The Feed of the interface: what a jitgate-poll that runs has reported; otherwise state stopped,
+ * for the configured url. Returns a new reference; NULL where there is neither (url NULL), or for
+ * want of memory. */
 json_t *feed_report_to_json(const struct feed_report *report, const char *url);

@@ -102,7 +102,7 @@ static int call_status(struct varlink_call *call, json_t *parameters, void *user
 	struct counts counts = {};
 	bool installed;
 	uint64_t n_refused;
-	json_t *status;
+	json_t *status, *feed;
 	int error;
 
 	(void)parameters;
@@ -122,9 +122,9 @@ static int call_status(struct varlink_call *call, json_t *parameters, void *user
 		"trustedKeys", shape_trusted_keys(agent->trust), "startedAt",
 		shape_time((int64_t)(agent->started_usec / USEC_PER_SEC)), "auditFile",
 		audit_path(agent->audit));
-	if (agent->config->feed.url)
-		json_object_set_new(status, "feed",
-			feed_report_to_json(agent->feed, agent->config->feed.shown_url));
+	feed = feed_report_to_json(agent->feed, agent->config->feed.shown_url);
+	if (feed)
+		json_object_set_new(status, "feed", feed);
 	if (agent_clock_is_behind(agent, &now))
 		json_object_set_new(status, "clockBehindUntil",
 			shape_time((int64_t)(agent->latest_usec / USEC_PER_SEC)));

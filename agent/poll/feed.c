@@ -17,6 +17,7 @@
 #include "agent/poll/random.h"
 
 #define STATIC_TIMEOUT_MS 60000
+#define PROBE_SECONDS 1
 #define HOLD_MARGIN_MS 10000
 #define LARGE_ANSWER_BYTES (256 * 1024)
 #define RETRY_MIN_USEC (100 * USEC_PER_MSEC)
@@ -42,6 +43,7 @@ struct feed {
 	char etag[ETAG_BYTES_MAX], next_etag[ETAG_BYTES_MAX];
 	bool anew; /* forget the cursor once what is under way is done */
 	bool has_answered; /* the last time */
+	bool is_probe; /* what is asked now: the first question, or after a failure */
 	uint64_t wait_usec; /* before the question that follows the delivery */
 	uint64_t asked_usec;
 
@@ -54,7 +56,8 @@ static bool is_static(const struct feed *feed)
 	return feed->config->kind == FEED_STATIC;
 }
 
-char *feed_url(const struct config_feed *feed, const char *vm_id, const char *cursor)
+char *feed_url(
+	const struct config_feed *feed, const char *vm_id, const char *cursor, int64_t wait_seconds)
 {
 	_cleanup_(freep) char *id = url_encode(vm_id);
 	_cleanup_(freep) char *after = url_encode(cursor);
@@ -64,7 +67,7 @@ char *feed_url(const struct config_feed *feed, const char *vm_id, const char *cu
 		return strdup(feed->url);
 	if (!id || !after ||
 		asprintf(&url, "%s/v1/vms/%s/documents?%s%s%swait=%" PRId64, feed->url, id,
-			*cursor ? "after=" : "", after, *cursor ? "&" : "", feed->wait) < 0)
+			*cursor ? "after=" : "", after, *cursor ? "&" : "", wait_seconds) < 0)
 		return NULL;
 	return url;
 }
@@ -111,7 +114,10 @@ static void ask(struct feed *feed)
 		feed->anew = false;
 		feed->cursor[0] = feed->etag[0] = '\0';
 	}
-	url = feed_url(feed->config, feed->vm_id, feed->cursor);
+	/* Held for long, it would not tell whether the feed is back. */
+	feed->is_probe = !feed->has_answered;
+	url = feed_url(feed->config, feed->vm_id, feed->cursor,
+		feed->is_probe ? PROBE_SECONDS : feed->config->wait);
 	feed->asked_usec = clock_boottime_usec();
 	r = url ? request_get(feed->request, url, feed->etag[0] ? feed->etag : NULL,
 			  timeout_ms(feed), error)

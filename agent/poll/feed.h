@@ -3,7 +3,9 @@
 
 /*
  * Where documents come from. A control plane is asked with a long poll: it holds the question until
- * there is something, or the wait is over. A static feed is asked again and again.
+ * there is something, or the wait is over; the first question, and the first after a failure, is
+ * held for a second only, so that it is known how the feed is. A static feed is asked again and
+ * again.
  *
  *   ask ──▶ answer ──▶ deliver (agent) ──▶ ask behind the cursor
  *    ▲                                      │
@@ -45,4 +47,5 @@ void feed_begin_anew(struct feed *feed);
 
 /* The URL of a question: base/v1/vms/{vmId}/documents?after={cursor}&wait={seconds}, without after
  * for an empty cursor; base itself for a static feed. NULL for want of memory; to be freed. */
-char *feed_url(const struct config_feed *feed, const char *vm_id, const char *cursor);
+char *feed_url(const struct config_feed *feed, const char *vm_id, const char *cursor,
+	int64_t wait_seconds);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A CA of the tests' own, and certificates for loopback."""
+"""Certificates for TLS: an authority of the tests' own, and what it issues."""
 
 import datetime
 import ipaddress
@@ -9,35 +9,58 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+DAY = datetime.timedelta(days=1)
+
 
 def _name(text):
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _build(subject, issuer, public_key):
-    now = datetime.datetime.utcnow()
-    return (x509.CertificateBuilder().subject_name(_name(subject)).issuer_name(_name(issuer))
-            .public_key(public_key).serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1)))
+def _alternative(name):
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _pem(directory, name, certificate, key):
+    """Writes name.pem, name.key and name.both; returns the paths of the first two."""
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                               serialization.NoEncryption())
+    (directory / f"{name}.pem").write_bytes(pem)
+    (directory / f"{name}.key").write_bytes(secret)
+    return directory / f"{name}.pem", directory / f"{name}.key"
+
+
+class Authority:
+    def __init__(self, directory, name="authority"):
+        self.directory, self.name = directory, name
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.certificate = self._build(name, self.key, is_authority=True)
+        self.path, _ = _pem(directory, name, self.certificate, self.key)
+
+    def _build(self, subject, key, names=(), begin=-1, end=30, is_authority=False):
+        now = datetime.datetime.utcnow()
+        builder = (x509.CertificateBuilder().subject_name(_name(subject))
+                   .issuer_name(_name(self.name)).public_key(key.public_key())
+                   .serial_number(x509.random_serial_number())
+                   .not_valid_before(now + begin * DAY).not_valid_after(now + end * DAY)
+                   .add_extension(x509.BasicConstraints(is_authority, None), critical=True))
+        if names:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_alternative(n) for n in names]), critical=False)
+        return builder.sign(self.key, hashes.SHA256())
+
+    def issue(self, name, *names, begin=-1, end=30):
+        """A certificate for these names; valid from day begin to day end from now. Two paths."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        return _pem(self.directory, name, self._build(name, key, names, begin, end), key)
 
 
 def make(directory):
     """Files for a server on loopback: (certificate, key, CA)."""
-    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    ca = (_build("jitgate tests", "jitgate tests", ca_key.public_key())
-          .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-          .sign(ca_key, hashes.SHA256()))
-    names = x509.SubjectAlternativeName([
-        x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-        x509.IPAddress(ipaddress.ip_address("::1"))])
-    certificate = (_build("localhost", "jitgate tests", key.public_key())
-                   .add_extension(names, critical=False).sign(ca_key, hashes.SHA256()))
-    paths = [directory / name for name in ("server.pem", "server.key", "ca.pem")]
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption()))
-    paths[1].chmod(0o600)
-    paths[2].write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    return tuple(map(str, paths))
+    authority = Authority(directory, "ca")
+    certificate, key = authority.issue("server", "localhost", "127.0.0.1", "::1")
+    key.chmod(0o600)
+    return str(certificate), str(key), str(authority.path)

@@ -9,6 +9,7 @@ import pytest
 
 from agent import Agent
 from control_plane import Server
+from feed import Feed, Poll, add_users, may_have_users
 from world import World
 
 
@@ -67,6 +68,30 @@ def alice(server):
 @pytest.fixture
 def bob(server):
     return server.person("bob@example.org", "approver")
+
+
+@pytest.fixture(scope="session")
+def users(tmp_path_factory):
+    if not may_have_users():
+        pytest.skip("needs root: only one user is mapped here")
+    add_users(tmp_path_factory.mktemp("etc"))
+
+
+@pytest.fixture
+def poll(users, agent):
+    """jitgate-poll beside the agent, once configure() and start() are called."""
+    made = Poll(agent)
+    yield made
+    made.close()
+    print(made.log())
+
+
+@pytest.fixture
+def feed(world):
+    """A control plane on the VM's loopback address, in plain HTTP."""
+    made = Feed(world.vm)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

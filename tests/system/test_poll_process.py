@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The process: without privilege, small, asleep when idle, and a good service."""
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from feed import USER
+from harness import BUILD, VarlinkError, await_
+from test_daemon_systemd import counters
+
+
+@pytest.fixture
+def running(agent, feed, poll):
+    poll.configure(feed.url)
+    agent.start()
+    poll.start()
+    feed.await_asked(2)
+    return agent, feed, poll
+
+
+def status_of(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+@pytest.mark.parametrize("as_root", [False, True])
+def test_it_runs_without_any_privilege(agent, feed, poll, as_root):
+    poll.configure(feed.url)
+    agent.start()
+    poll.start(as_root=as_root)
+    feed.add(agent.sign_grant("22/tcp", "192.0.2.7", jti="g"))
+    agent.await_state("g", "active")
+    feed.await_event("grant_active", grant="g")
+    status = status_of(poll.process.pid)
+    user = pwd.getpwnam(USER)
+    assert status["Uid"].split() == [str(user.pw_uid)] * 4
+    assert status["Gid"].split() == [str(user.pw_gid)] * 4
+    assert set(status["Groups"].split()) == {str(user.pw_gid), "64501"}
+    assert status["NoNewPrivs"].strip() == "1"
+    for name in "CapInh", "CapPrm", "CapEff", "CapAmb":
+        assert int(status[name], 16) == 0, name
+    # Nobody but root looks into it: not dumpable, and so root's in /proc.
+    assert os.stat(f"/proc/{poll.process.pid}/environ").st_uid == 0
+
+
+def test_capabilities_that_it_is_given_go(agent, feed, poll):
+    poll.configure(feed.url)
+    agent.start()
+    command = ["setpriv", "--reuid", USER, "--regid", USER, "--init-groups",
+               "--inh-caps", "+net_admin", "--ambient-caps", "+net_admin", "--pdeathsig", "KILL",
+               f"{BUILD}/jitgate-poll", "-c", str(agent.config_path)]
+    poll.process = agent.namespace.spawn(*command)
+    feed.await_asked(1)
+    status = status_of(poll.process.pid)
+    assert all(int(status[name], 16) == 0 for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"))
+
+
+def test_it_can_not_read_what_is_the_daemons(running):
+    agent, feed, poll = running
+
+    def as_poll(*command):
+        return subprocess.run(["setpriv", "--reuid", USER, "--regid", USER, "--init-groups",
+                               *map(str, command)], capture_output=True, text=True)
+    for directory in agent.directory / "state", agent.directory / "log":
+        assert directory.exists()
+        assert as_poll("ls", directory).returncode != 0
+    assert as_poll("ls", poll.directory).returncode == 0
+    # Over the socket: read, submit and report, no more.
+    cli = [f"{BUILD}/jitgate", "--socket", agent.socket_path]
+    assert as_poll(*cli, "status").returncode == 0
+    assert as_poll(*cli, "grant", "--port", "22/tcp", "--source", "192.0.2.7", "--for", "PT1M",
+                   "--reason", "x").returncode != 0
+    assert as_poll(*cli, "reload").returncode != 0
+
+
+def test_without_its_user_root_is_told(users, agent, feed, poll):
+    """In a mount namespace where there is no such user."""
+    poll.configure(feed.url)
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c",
+         'grep -v jitgate-poll /etc/passwd >"$1/passwd"; mount --bind "$1/passwd" /etc/passwd;'
+         f' exec {BUILD}/jitgate-poll -c "$2"', "sh", str(agent.directory), str(agent.config_path)],
+        capture_output=True, text=True, timeout=10)
+    assert done.returncode == 1
+    assert "must not run as root" in done.stderr and "jitgate-poll" in done.stderr
+
+
+def test_no_feed_is_nothing_to_do(agent, poll):
+    poll.start()
+    assert poll.process.wait(5) == 0
+    poll.await_log("has no [feed] with a url: there is nothing to do")
+
+
+@pytest.mark.parametrize("arguments,status", [
+    (["-n"], 0), (["--help"], 0), (["--version"], 0), (["--frob"], 2), (["-c"], 2), (["x"], 2),
+    (["-n", "-c", "/nonexistent"], 1)])
+def test_the_command_line(agent, arguments, status):
+    if arguments == ["-n"]:
+        arguments = ["-n", "-c", str(agent.config_path)]
+    done = agent.namespace.call(f"{BUILD}/jitgate-poll", *arguments)
+    assert done.returncode == status
+    assert done.stdout if status == 0 else done.stderr
+
+
+def test_a_bad_feed_is_an_error_for_both(agent, poll):
+    poll.configure("http://192.0.2.1/")
+    for program in "jitgated", "jitgate-poll":
+        done = agent.namespace.call(f"{BUILD}/{program}", "-n", "-c", str(agent.config_path))
+        assert done.returncode == 1 and "loopback addresses only" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_clean_stop(running, number):
+    agent, feed, poll = running
+    assert poll.stop(number) == 0
+    assert poll.state() == "stopped"
+    assert json.loads((poll.directory / "cursor.json").read_text())["documents"] == "0"
+
+
+def test_it_keeps_the_watchdog_quiet(agent, feed, poll):
+    poll.environment["WATCHDOG_USEC"] = "400000"
+    poll.configure(feed.url)
+    agent.start()
+    poll.start()
+    poll._notify.settimeout(0.4)
+    n = 0
+    while n < 5:
+        n += poll._notify.recv(4096) == b"WATCHDOG=1"
+
+
+def rests(*pids):
+    before = [counters(pid) for pid in pids]
+    threading.Event().wait(0.1)
+    return [counters(pid) for pid in pids] == before
+
+
+def test_both_sleep_while_a_question_is_held(running, measure):
+    agent, feed, poll = running
+    feed.await_event("gate_installed")
+    pids = agent.process.pid, poll.process.pid
+    # All is sent, and the cursor is saved.
+    await_(lambda: (poll.directory / "cursor.json").exists())
+    await_(lambda: rests(*pids), what="all is done")
+    before = [counters(pid) for pid in pids]
+    asked = feed.count()
+    threading.Event().wait(4)
+    assert feed.count() == asked
+    assert [counters(pid) for pid in pids] == before
+    with open(f"/proc/{poll.process.pid}/smaps_rollup") as file:
+        sizes = {line.split(":")[0]: line.split()[1] for line in file if line.endswith(" kB\n")}
+    for name in "Rss", "Private_Dirty":
+        measure(f"jitgate-poll when idle: {name}, KiB", sizes[name])
+    with open(f"/proc/{agent.process.pid}/smaps_rollup") as file:
+        sizes = {line.split(":")[0]: line.split()[1] for line in file if line.endswith(" kB\n")}
+    for name in "Rss", "Private_Dirty":
+        measure(f"jitgated with a poll: {name}, KiB", sizes[name])
+
+
+def test_it_leaves_no_descriptor_behind(running):
+    agent, feed, poll = running
+
+    def descriptors():
+        return len(os.listdir(f"/proc/{poll.process.pid}/fd"))
+
+    def work(name):
+        for i in range(30):
+            feed.add(agent.sign_grant("22/tcp", "192.0.2.7", jti=f"{name}-{i}"))
+        feed.await_event("grant_active", grant=f"{name}-29")
+        feed.close()
+        poll.await_state("backing_off")
+        feed.open()
+        poll.await_state("connected")
+        await_(lambda: rests(poll.process.pid), what="all is done")
+    work("a")
+    before = descriptors()
+    work("b")
+    assert descriptors() <= before
+
+
+@pytest.mark.parametrize("wrong", [
+    {"url": 7}, {"url": None}, {"url": "x" * 2000}, {"state": "stopped"}, {"state": None},
+    {"lastContact": "yesterday"}, {"message": "a\nb"}, {"message": "x" * 2000}])
+def test_a_report_that_is_wrong(agent, wrong):
+    agent.start()
+    good = {"url": "https://feed.example", "state": "connected"}
+    with agent.connect() as connection:
+        assert connection.call("ReportFeed", **good) == {}
+        with pytest.raises(VarlinkError) as caught:
+            connection.call("ReportFeed", **{**good, **wrong})
+        assert caught.value.name == "InvalidParameter"
+        assert connection.call("Status")["feed"] == good
+
+
+def test_status_shows_the_feed(running):
+    agent, feed, poll = running
+    poll.await_state("connected")
+    shown = agent.cli("status").stdout
+    assert f"{feed.url}, connected, last contact " in shown and " ago)" in shown
+    status = json.loads(agent.cli("status", "--json").stdout)["feed"]
+    assert (status["url"], status["state"]) == (feed.url, "connected") and status["lastContact"]
+    poll.kill()
+    assert "jitgate-poll does not run" in agent.cli("status").stdout
