@@ -4,14 +4,12 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <link.h>
-#include <malloc.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <syslog.h>
 #include <systemd/sd-daemon.h>
 
+#include "agent/common/memory.h"
 #include "agent/common/times.h"
 #include "agent/daemon/agent.h"
 
@@ -59,33 +57,6 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 	return 0;
 }
 
-static int release_segments(struct dl_phdr_info *info, size_t n, void *userdata)
-{
-	const uintptr_t page = sysconf(_SC_PAGESIZE);
-
-	(void)n, (void)userdata;
-	for (size_t i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
-		uintptr_t from = (info->dlpi_addr + segment->p_vaddr) & ~(page - 1);
-		uintptr_t to = info->dlpi_addr + segment->p_vaddr + segment->p_memsz;
-
-		if (segment->p_type == PT_LOAD && !(segment->p_flags & PF_W))
-			(void)madvise((void *)from, to - from, MADV_DONTNEED);
-	}
-	return 0;
-}
-
-/*
- * Gives back what only the start needed: free heap, and what is mapped of programs and libraries
- * and never written (most of it symbol tables, which linking went through). What is needed again
- * comes from the page cache.
- */
-static void release_memory(void)
-{
-	(void)malloc_trim(0);
-	(void)dl_iterate_phdr(release_segments, NULL);
-}
-
 static int run(sd_event *event, const char *path, struct config *config, struct trust *trust)
 {
 	_cleanup_(agent_freep) struct agent *agent = NULL;
@@ -103,7 +74,7 @@ static int run(sd_event *event, const char *path, struct config *config, struct 
 	if (status < 0)
 		return status;
 	sd_notify(0, "READY=1");
-	release_memory();
+	memory_release();
 	status = sd_event_loop(event);
 	sd_notify(0, "STOPPING=1");
 	return status;

@@ -2,9 +2,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <malloc.h>
 #include <string.h>
 
+#include "agent/common/memory.h"
 #include "agent/common/text.h"
 #include "agent/common/times.h"
 #include "agent/common/url.h"
@@ -210,7 +210,7 @@ static void on_documents(struct feed *feed, const struct response *response)
 	answer_done(&answer);
 	/* What a large answer took is not needed again soon. */
 	if (response->n_bytes >= LARGE_ANSWER_BYTES)
-		(void)malloc_trim(0);
+		memory_release();
 }
 
 static void on_delivered(void *userdata)

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
@@ -64,7 +63,6 @@ static int run(sd_event *event, struct config *config)
 	if (r < 0)
 		return r;
 	sd_notify(0, "READY=1");
-	(void)malloc_trim(0);
 	r = sd_event_loop(event);
 	sd_notify(0, "STOPPING=1");
 	return r;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agent/common/memory.h"
 #include "agent/common/times.h"
 #include "agent/poll/agent_link.h"
 #include "agent/poll/cursor.h"
@@ -81,6 +82,8 @@ static void on_feed_back(void *userdata)
 
 	if (poll->events)
 		events_on_feed_back(poll->events);
+	/* What connecting took: certificates of authorities, most of a TLS library. */
+	memory_release();
 }
 
 static void on_acknowledged(uint64_t sequence, void *userdata)

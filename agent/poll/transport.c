@@ -26,6 +26,7 @@
 #define VALUE_BYTES_MAX 256 /* of a header that is kept */
 #define KEEPALIVE_SECONDS 20L
 #define TIMER_ACCURACY_USEC 1000
+#define BODY_TOO_LARGE "the answer is larger than any should be"
 
 struct transport {
 	sd_event *event;
@@ -70,6 +71,8 @@ static void request_finish(struct request *request, CURLcode result)
 	void *body, *sent;
 
 	request->under_way = false;
+	if (result == CURLE_FILESIZE_EXCEEDED)
+		request->too_much = BODY_TOO_LARGE;
 	if (result == CURLE_OK) {
 		curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &response.status);
 		curl_easy_getinfo(request->easy, CURLINFO_CONTENT_TYPE, &content_type);
@@ -225,7 +228,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *userdata)
 	size_t n_new = size * n;
 
 	if (n_new > request->n_bytes_max - request->n_bytes) {
-		request->too_much = "the answer is larger than any should be";
+		request->too_much = BODY_TOO_LARGE;
 		return 0;
 	}
 	if (request->n_bytes + n_new > request->n_capacity) {

@@ -107,8 +107,11 @@ class Feed:
                                   "headers": dict(handler.headers)})
             self.changed.notify_all()
 
+    def asked_by(self, method="GET"):
+        return [request for request in list(self.requests) if request["method"] == method]
+
     def count(self, method="GET"):
-        return sum(request["method"] == method for request in self.requests)
+        return len(self.asked_by(method))
 
     def await_asked(self, n=1, method="GET", bound=10):
         await_(lambda: self.count(method) >= n, bound, f"{n} questions ({method})")

@@ -36,7 +36,7 @@ def test_a_grant_opens_and_is_told(running):
     assert (event["subject"], event["source"], event["port"]) == ("alice", "192.0.2.7", 22)
     # The next question is asked before the bound of the one before it.
     feed.await_asked(3)
-    first, second, third = [r for r in feed.requests if r["method"] == "GET"][:3]
+    first, second, third = feed.asked_by()[:3]
     assert first["path"] == f"/v1/vms/{quoted_vm()}/documents?wait=1"
     assert second["query"] == {"after": "0", "wait": "20"}
     assert third["query"] == {"after": "1", "wait": "20"}
@@ -66,7 +66,7 @@ def test_a_refused_document_is_over(running):
     poll.stop()
     poll.start()
     feed.await_asked(feed.count() + 1)
-    assert feed.requests[-1]["query"]["after"] == "3"
+    assert feed.asked_by()[-1]["query"]["after"] == "3"
 
 
 def test_a_revocation_overtakes_its_grant(running):
@@ -145,7 +145,7 @@ def test_a_lost_cursor_means_all_that_is_live(running, damage):
     poll.start()
     before = feed.count()
     feed.await_asked(before + 1)
-    assert "after" not in [r for r in feed.requests if r["method"] == "GET"][before]["query"]
+    assert "after" not in feed.asked_by()[before]["query"]
     poll.await_log("all that is live is asked for")
 
 
@@ -161,7 +161,7 @@ def test_a_cursor_that_is_unknown_means_all_that_is_live(running, status):
                                    else well_behaved(handler))
     poll.start()
     poll.await_log(f"HTTP {status}: CursorGone: too ?[31mold")
-    await_(lambda: "after" not in feed.requests[-1]["query"], what="asked for all")
+    await_(lambda: "after" not in feed.asked_by()[-1]["query"], what="asked for all")
 
 
 def test_the_cursor_survives_a_restart(running):
@@ -173,7 +173,7 @@ def test_the_cursor_survives_a_restart(running):
     n_events, before = len(feed.events), feed.count()
     poll.start()
     feed.await_asked(before + 1)
-    assert [r for r in feed.requests if r["method"] == "GET"][before]["query"]["after"] == "1"
+    assert feed.asked_by()[before]["query"]["after"] == "1"
     feed.add(agent.sign_grant("22/tcp", "192.0.2.8", jti="h"))
     feed.await_event("grant_active", grant="h")
     assert not [e for e in feed.events[n_events:] if e.get("grant") == "g"]

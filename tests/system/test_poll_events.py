@@ -2,13 +2,14 @@
 """Events reach the control plane at least once and in order, or it is told how many are lost."""
 
 import json
+import subprocess
 import threading
 import time
 
 import pytest
 
 from forge import Forge, grant_claims
-from harness import await_
+from harness import VarlinkError, await_
 
 
 @pytest.fixture
@@ -230,13 +231,12 @@ def test_a_log_that_is_gone_begins_anew(running):
     poll.await_log("audit log was lost")
     feed.add(agent.sign_grant("22/tcp", "192.0.2.7", jti="g"))
     agent.await_state("g", "active")
-    await_(lambda: any("after" not in r["query"] for r in feed.requests[before:]
-                       if r["method"] == "GET"), what="asked for all that is live")
+    await_(lambda: any("after" not in r["query"] for r in feed.asked_by()[before:]),
+           what="asked for all that is live")
 
 
 def test_records_that_the_log_could_not_take_are_told(agent, feed, poll):
     """A full disk: they went to the journal only."""
-    import subprocess
     log = agent.directory / "log"
     log.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", log], check=True)
@@ -276,7 +276,6 @@ def test_list_events(agent):
             assert [e["sequence"] for e in answer["events"]] == list(
                 range(after + 1, min(after + 3, newest) + 1))
         assert len(connection.call("ListEvents", after=None, limit=None)["events"]) == newest
-        from harness import VarlinkError
         for wrong in {"after": -1}, {"after": "1"}, {"limit": 0}, {"limit": True}:
             with pytest.raises(VarlinkError) as caught:
                 connection.call("ListEvents", **wrong)
