@@ -15,8 +15,10 @@
 #include "agent/poll/report.h"
 #include "agent/poll/transport.h"
 
-/* A cursor that is behind costs repetition, not loss: it is synced seldom. */
+/* A cursor that is behind costs repetition, not loss: it is synced, which takes a while, when
+ * nothing has changed for a second, or at last after some. */
 #define SAVE_USEC (1 * USEC_PER_SEC)
+#define SAVE_LATEST_USEC (10 * USEC_PER_SEC)
 
 struct poll {
 	sd_event *event;
@@ -27,7 +29,7 @@ struct poll {
 	struct events *events; /* NULL: the feed takes none */
 	struct report report;
 	struct cursor cursor;
-	bool cursor_changed;
+	uint64_t changed_usec; /* the first change that is not saved; 0: there is none */
 	bool cursor_failing; /* told */
 	sd_event_source *save;
 };
@@ -36,7 +38,7 @@ static void save_now(struct poll *poll)
 {
 	int r;
 
-	if (!poll->cursor_changed)
+	if (poll->changed_usec == 0)
 		return;
 	r = cursor_save(poll->config->feed.state_directory, poll->config->feed.url,
 		poll->config->vm_id, &poll->cursor);
@@ -47,7 +49,7 @@ static void save_now(struct poll *poll)
 			"restart",
 			poll->config->feed.state_directory, strerror(-r));
 	poll->cursor_failing = r < 0;
-	poll->cursor_changed = false;
+	poll->changed_usec = 0;
 }
 
 static int on_save(sd_event_source *source, uint64_t usec, void *userdata)
@@ -59,10 +61,13 @@ static int on_save(sd_event_source *source, uint64_t usec, void *userdata)
 
 static void cursor_touch(struct poll *poll)
 {
-	if (poll->cursor_changed)
-		return;
-	poll->cursor_changed = true;
-	(void)sd_event_source_set_time_relative(poll->save, SAVE_USEC);
+	uint64_t now_usec = clock_boottime_usec(), at_usec = now_usec + SAVE_USEC;
+
+	if (poll->changed_usec == 0)
+		poll->changed_usec = now_usec;
+	if (at_usec > poll->changed_usec + SAVE_LATEST_USEC)
+		at_usec = poll->changed_usec + SAVE_LATEST_USEC;
+	(void)sd_event_source_set_time(poll->save, at_usec);
 	(void)sd_event_source_set_enabled(poll->save, SD_EVENT_ONESHOT);
 }
 

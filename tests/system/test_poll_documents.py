@@ -142,8 +142,8 @@ def test_a_lost_cursor_means_all_that_is_live(running, damage):
     poll.stop()
     assert (poll.directory / "cursor.json").exists()
     (poll.directory / "cursor.json").write_text(damage)
-    poll.start()
     before = feed.count()
+    poll.start()
     feed.await_asked(before + 1)
     assert "after" not in feed.asked_by()[before]["query"]
     poll.await_log("all that is live is asked for")

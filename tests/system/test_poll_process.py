@@ -46,7 +46,9 @@ def test_it_runs_without_any_privilege(agent, feed, poll, as_root):
     for name in "CapInh", "CapPrm", "CapEff", "CapAmb":
         assert int(status[name], 16) == 0, name
     # Nobody but root looks into it: not dumpable, and so root's in /proc.
-    assert os.stat(f"/proc/{poll.process.pid}/environ").st_uid == 0
+    with open(f"{BUILD}/jitgate-poll", "rb") as program:
+        sanitized = b"__asan_init" in program.read()
+    assert sanitized or os.stat(f"/proc/{poll.process.pid}/environ").st_uid == 0
 
 
 def test_capabilities_that_it_is_given_go(agent, feed, poll):
@@ -142,10 +144,11 @@ def rests(*pids):
 
 def test_both_sleep_while_a_question_is_held(running, measure):
     agent, feed, poll = running
-    feed.await_event("gate_installed")
     pids = agent.process.pid, poll.process.pid
+    last = agent.audit()[-1]["sequence"]
     # All is sent, and the cursor is saved.
-    await_(lambda: (poll.directory / "cursor.json").exists())
+    await_(lambda: (poll.directory / "cursor.json").exists() and
+           f'"events":{last}' in (poll.directory / "cursor.json").read_text())
     await_(lambda: rests(*pids), what="all is done")
     before = [counters(pid) for pid in pids]
     asked = feed.count()
