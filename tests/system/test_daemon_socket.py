@@ -14,7 +14,9 @@ from harness import BUILD, Listener, Session, Varlink, VarlinkError, await_, por
 from idl import Interface
 
 READERS_GID, STRANGER = 47110, 47111
-REPLIES = {"Status": {}, "ListGrants": {"all": True}, "ListSessions": {}, "ListDenied": {},
+REPLIES = {"ReportFeed": {"url": "https://feed.example", "state": "backing_off", "message": "HTTP 503",
+                          "lastContact": "2026-01-01T10:00:00Z"},
+           "ListEvents": {"after": 1, "limit": 5}, "Status": {}, "ListGrants": {"all": True}, "ListSessions": {}, "ListDenied": {},
            "Explain": {"source": "192.0.2.7", "port": 22, "protocol": "TCP"}}
 
 

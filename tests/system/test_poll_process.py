@@ -81,6 +81,32 @@ def test_it_can_not_read_what_is_the_daemons(running):
     assert as_poll(*cli, "reload").returncode != 0
 
 
+CALL = """
+import json, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect(sys.argv[1])
+connection.sendall(json.dumps({"method": "io.jitgate.Agent." + sys.argv[2],
+                               "parameters": json.loads(sys.argv[3])}).encode() + b"\\0")
+print(json.loads(connection.recv(65536).split(b"\\0")[0]).get("error", "done").rsplit(".", 1)[-1])
+"""
+REPORT = {"url": "https://feed.example", "state": "connected"}
+
+
+@pytest.mark.parametrize("who,events,report", [
+    (["--reuid", USER, "--regid", USER, "--init-groups"], "done", "done"),
+    (["--reuid", "64599", "--regid", "64599", "--groups", "64501"], "done", "NotPermitted"),
+    (["--reuid", "64599", "--regid", "64599", "--clear-groups"], "NotPermitted", "NotPermitted"),
+    (["--reuid", USER, "--regid", USER, "--clear-groups"], "NotPermitted", "done"),
+    ([], "done", "done")])
+def test_who_may_read_events_and_report(poll, agent, who, events, report):
+    agent.start()
+    for method, parameters, expected in (("ListEvents", {}, events), ("ReportFeed", REPORT, report)):
+        done = subprocess.run(
+            ["setpriv", *who, "/usr/bin/python3", "-c", CALL, agent.socket_path, method,
+             json.dumps(parameters)], capture_output=True, text=True)
+        assert done.stdout.strip() == expected, done.stderr
+
+
 def test_without_its_user_root_is_told(users, agent, feed, poll):
     """In a mount namespace where there is no such user."""
     poll.configure(feed.url)
