@@ -7,8 +7,8 @@
  * A program has a table of sections; each has a table of keys, each key a function that reads its
  * value and the field it fills. What is wrong comes out as "file:line: what is wrong": unknown
  * sections and keys, what is given twice, required keys that are missing, and what the functions
- * say through settings_fail(). Common kinds of values are read by the settings_read_* below, of
- * which those with a field of their own say what it is; a table's owner adds others.
+ * say through settings_fail(). The settings_read_* below read the kinds of values that files have
+ * in common, each into a field of the type that it names; a table's owner adds others.
  */
 
 #include <stdbool.h>

@@ -56,7 +56,6 @@ struct agent_link {
 	struct connection listening;
 	sd_event_source *retry;
 	struct backoff backoff;
-	bool is_up;
 	int told; /* what listening failed with last */
 };
 
@@ -263,7 +262,6 @@ static void listening_fail(struct agent_link *link, int status, const char *erro
 						   : strerror(-status));
 		link->told = -EPIPE;
 	}
-	link->is_up = false;
 	listening_retry(link, wait_usec);
 }
 
@@ -279,7 +277,6 @@ static void listening_on_reply(
 		return;
 	}
 	/* The first, without an event: from here on none is missed. */
-	link->is_up = true;
 	if (link->told != 0)
 		poll_log(LOG_INFO, "jitgated is there");
 	link->told = 0;

@@ -50,7 +50,6 @@ struct events {
 	size_t n_max; /* of a batch; less while an event is looked for */
 	uint64_t last; /* of the batch that is being sent */
 	size_t n_events; /* in it */
-	uint64_t n_lost;
 	uint64_t lost_told; /* up to this, what was lost has been logged */
 	unsigned n_passed_over;
 

@@ -182,10 +182,10 @@ class Poll:
             f"{key} = {value}\n" for key, value in settings.items()))
         return self
 
-    def start(self, as_root=False, ready=True):
+    def start(self, as_root=False, ready=True, groups=("--init-groups",)):
         command = [f"{BUILD}/jitgate-poll", "-c", str(self.agent.config_path)]
         if not as_root:
-            command = ["setpriv", "--reuid", USER, "--regid", USER, "--init-groups",
+            command = ["setpriv", "--reuid", USER, "--regid", USER, *groups,
                        "--pdeathsig", "KILL", *command]
         environment = dict(os.environ, NOTIFY_SOCKET=str(self.agent.directory / "notify-poll"),
                            **self.environment)

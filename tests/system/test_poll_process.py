@@ -51,6 +51,17 @@ def test_it_runs_without_any_privilege(agent, feed, poll, as_root):
     assert sanitized or os.stat(f"/proc/{poll.process.pid}/environ").st_uid == 0
 
 
+def test_who_may_not_read_events_brings_documents_nevertheless(agent, feed, poll):
+    poll.configure(feed.url)
+    agent.start()
+    poll.start(groups=["--clear-groups"])
+    feed.add(agent.sign_grant("22/tcp", "192.0.2.7", jti="g"))
+    agent.await_state("g", "active")
+    poll.await_log("it must be in the group jitgate")
+    poll.await_state("connected")
+    assert feed.events == []
+
+
 def test_capabilities_that_it_is_given_go(agent, feed, poll):
     poll.configure(feed.url)
     agent.start()

@@ -91,6 +91,7 @@ def test_a_certificate_that_is_wrong(agent, poll, authority, serve, tmp_path, wh
                    "no alternative certificate", "does not match")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2,
                                      ssl.TLSVersion.TLSv1_3])
 def test_versions_of_tls(agent, poll, authority, serve, version):
