@@ -407,6 +407,11 @@ static int request_start(struct request *request, const char *url, const char *e
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, request->headers);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "jitgate-poll/" JITGATE_VERSION);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* A name is looked up by a thread, which nothing can hurry: a question that is over leaves
+	 * it to end by itself. Older ones make the loop wait for it. */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);

@@ -2,6 +2,9 @@
 """A feed that is slow, broken, lying or away: nothing blocks, grows or crashes, and it goes on after."""
 
 import json
+import os
+import socket
+import subprocess
 import threading
 import time
 
@@ -228,3 +231,27 @@ def test_days_away_are_a_few_lines(agent, feed, poll):
     poll.start()
     feed.await_asked(4, bound=40)
     assert poll.log().count("HTTP 503") == 1
+
+
+def test_a_name_server_that_is_silent(agent, feed, poll, tmp_path):
+    """Looking up a name takes a thread, which may take half a minute: nobody waits for it."""
+    if not os.path.isfile("/etc/resolv.conf") or os.path.islink("/etc/resolv.conf"):
+        pytest.skip("/etc/resolv.conf can't be replaced here")
+    mine = tmp_path / "resolv.conf"
+    mine.write_text("nameserver 127.0.0.5\noptions timeout:15 attempts:2\n")
+    subprocess.run(["mount", "--bind", mine, "/etc/resolv.conf"], check=True)
+    try:
+        poll.configure("https://feed.example")
+        agent.start()
+        with agent.namespace.inside():
+            server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            server.bind(("127.0.0.5", 53))
+        poll.start()
+        poll.await_state("backing_off", 16)
+        assert "timed out" in agent.call("Status")["feed"]["message"]
+        # Another lookup has begun by now.
+        threading.Event().wait(2)
+        assert poll.stop() == 0
+        server.close()
+    finally:
+        subprocess.run(["umount", "/etc/resolv.conf"], check=True)
