@@ -177,6 +177,8 @@ def test_the_log_is_bounded_and_what_it_drops_is_told(agent, feed, poll):
     feed.await_asked(2)
     await_all(agent, feed)
     last = feed.events[-1]["sequence"]
+    await_(lambda: (poll.directory / "cursor.json").exists() and
+           f'"events":{last}' in (poll.directory / "cursor.json").read_text(), what="acknowledged")
     feed.close()
     submit_many(agent, 600)
     log = agent.directory / "log"
