@@ -224,6 +224,12 @@ class Poll:
     def await_log(self, text, bound=10):
         await_(lambda: text in self.log(), bound, f"{text!r} in the log: {self.log()}")
 
+    def await_noted(self, events, bound=10):
+        """Until it has noted that this event was acknowledged: before, it may come again."""
+        path = self.directory / "cursor.json"
+        await_(lambda: path.exists() and f'"events":{events}' in path.read_text(), bound,
+               f"event {events} acknowledged")
+
     def rss(self, field="VmRSS"):
         """KiB."""
         with open(f"/proc/{self.process.pid}/status") as file:

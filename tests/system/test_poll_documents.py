@@ -170,8 +170,7 @@ def test_the_cursor_survives_a_restart(running):
     agent.await_state("g", "active")
     last = feed.await_event("grant_active")["sequence"]
     # What is not acknowledged yet when it stops comes again.
-    await_(lambda: (poll.directory / "cursor.json").exists() and
-           f'"events":{last}' in (poll.directory / "cursor.json").read_text())
+    poll.await_noted(last)
     poll.stop()
     n_events, before = len(feed.events), feed.count()
     poll.start()

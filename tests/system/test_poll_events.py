@@ -58,6 +58,7 @@ def test_an_event_is_sent_at_once(running):
 def test_the_control_plane_away_while_things_happen(running, measure):
     agent, feed, poll = running
     await_all(agent, feed)
+    poll.await_noted(feed.events[-1]["sequence"])
     feed.close()
     submit_many(agent, 600, "away")
     poll.await_state("backing_off")
@@ -177,8 +178,7 @@ def test_the_log_is_bounded_and_what_it_drops_is_told(agent, feed, poll):
     feed.await_asked(2)
     await_all(agent, feed)
     last = feed.events[-1]["sequence"]
-    await_(lambda: (poll.directory / "cursor.json").exists() and
-           f'"events":{last}' in (poll.directory / "cursor.json").read_text(), what="acknowledged")
+    poll.await_noted(last)
     feed.close()
     submit_many(agent, 600)
     log = agent.directory / "log"

@@ -184,8 +184,7 @@ def test_both_sleep_while_a_question_is_held(running, measure):
     pids = agent.process.pid, poll.process.pid
     last = agent.audit()[-1]["sequence"]
     # All is sent, and the cursor is saved.
-    await_(lambda: (poll.directory / "cursor.json").exists() and
-           f'"events":{last}' in (poll.directory / "cursor.json").read_text())
+    poll.await_noted(last)
     await_(lambda: rests(*pids), what="all is done")
     before = [counters(pid) for pid in pids]
     asked = feed.count()
