@@ -69,12 +69,12 @@ $(BUILD)/libjitgate.a: $(common) $(nft) $(daemon)
 $(BUILD)/jitgated: $(call objects,agent/daemon/main.c) $(BUILD)/libjitgate.a
 $(BUILD)/jitgate: $(cli) $(BUILD)/libjitgate.a
 $(BUILD)/jitgate-poll: $(poll) $(BUILD)/libjitgate.a
-$(BUILD)/jitgated $(BUILD)/jitgate:
+$(BUILD)/jitgated:
 	$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(jitgate_libs)
 
-# The only one of the agent's programs that talks to the network.
-$(BUILD)/jitgate-poll:
+# The daemon opens no Internet socket, and has no library for it: these two do.
+$(BUILD)/jitgate-poll $(BUILD)/jitgate:
 	$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(jitgate_libs) $(curl_libs)
 
@@ -96,7 +96,7 @@ server_tests := $(filter $(BUILD)/tests/unit/server_%,$(unit_tests))
 
 $(filter-out $(server_tests),$(unit_tests)): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
 	$(call say,LD)
-	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(jitgate_libs) $(if $(filter $(poll),$^),$(curl_libs)) -lcmocka
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(jitgate_libs) $(if $(filter $(cli) $(poll),$^),$(curl_libs)) -lcmocka
 
 $(server_tests): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libserver.a
 	$(call say,LD)

@@ -11,7 +11,7 @@ enum {
 	EXIT_DONE = 0,
 	EXIT_REFUSED = 1, /* or failed */
 	EXIT_USAGE = 2,
-	EXIT_NO_AGENT = 3,
+	EXIT_NO_AGENT = 3, /* or no control plane */
 };
 
 struct cli {
@@ -46,6 +46,12 @@ extern const struct command command_watch;
 extern const struct command command_submit;
 extern const struct command command_explain;
 extern const struct command command_audit;
+extern const struct command command_request;
+extern const struct command command_requests;
+extern const struct command command_requests_revoke;
+extern const struct command command_approve;
+extern const struct command command_deny;
+extern const struct command command_activity;
 extern const struct command command_key_new;
 extern const struct command command_key_public;
 extern const struct command command_sign;

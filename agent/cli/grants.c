@@ -210,6 +210,14 @@ static int run_grant(const struct cli *cli, const struct arguments *arguments)
 	return EXIT_DONE;
 }
 
+/* "r-…" is a request at a control plane; the grants that come of it have a "." in their ids. */
+static void hint_at_requests(const char *id)
+{
+	if (strncmp(id, "r-", 2) == 0 && !strchr(id, '.'))
+		output_error(
+			"to end a request at the control plane: jitgate requests revoke %s", id);
+}
+
 static int run_revoke(const struct cli *cli, const struct arguments *arguments)
 {
 	const char *sessions = arguments_get(arguments, "sessions");
@@ -228,8 +236,10 @@ static int run_revoke(const struct cli *cli, const struct arguments *arguments)
 		return output_usage(cli, "--reason is not UTF-8");
 
 	r = client_ask(cli, "Revoke", TAKE_PTR(parameters), &reply);
-	if (r != EXIT_DONE)
+	if (r != EXIT_DONE) {
+		hint_at_requests(id);
 		return r;
+	}
 	if (cli->json)
 		return output_json(reply);
 	n_ended = member_integer(reply, "sessionsEnded");
@@ -292,7 +302,8 @@ const struct command command_revoke = {
 	.options = revoke_options,
 	.summary = "end a grant now (root)",
 	.text = "Ends a grant at once and for good: the same document is not admitted "
-		"again. What other grants still cover stays open. Needs root.",
+		"again. What other grants still cover stays open. Needs root. A request at a "
+		"control plane is ended with \"jitgate requests revoke\".",
 	.example = "sudo jitgate revoke 4711 --sessions kill --reason \"left the team\"",
 	.run = run_revoke,
 };

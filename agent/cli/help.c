@@ -99,12 +99,14 @@ void help_print_program(
 {
 	printf("usage: jitgate [OPTIONS] COMMAND ...\n\n");
 	text_print("Shows and changes what jitgated, the agent that guards this machine's "
-		   "management ports, lets in; makes keys, signs and checks documents.");
+		   "management ports, lets in; asks a control plane for "
+		   "access; makes keys, signs and checks documents.");
 	printf("\nCommands:\n");
 	for (; *commands; commands++)
-		printf("  %-10s  %s\n", (*commands)->name, (*commands)->summary);
+		printf("  %-15s  %s\n", (*commands)->name, (*commands)->summary);
 	options_print("Options", shared_options, options_width(shared_options));
 	printf("\n\"jitgate COMMAND --help\" tells more of a command.\n"
-	       "\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 no agent.\n"
+	       "\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 no agent,\nor no control "
+	       "plane.\n"
 	       "\nExample:\n  jitgate grants\n");
 }

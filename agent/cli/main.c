@@ -23,6 +23,13 @@ static const struct command *const commands[] = {
 	&command_revoke,
 	&command_audit,
 	&command_reload,
+	&command_request,
+	/* Before the command whose name its own begins with. */
+	&command_requests_revoke,
+	&command_requests,
+	&command_approve,
+	&command_deny,
+	&command_activity,
 	&command_key_new,
 	&command_key_public,
 	&command_sign,

@@ -10,6 +10,7 @@ import pytest
 from agent import Agent
 from control_plane import Server
 from feed import Feed, Poll, add_users, may_have_users
+from plane import Authority
 from world import World
 
 
@@ -92,6 +93,18 @@ def feed(world):
     made = Feed(world.vm)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def loopback():
+    """127.0.0.1 and ::1 of the tests' own namespace."""
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+@pytest.fixture(scope="session")
+def authority(loopback, tmp_path_factory):
+    """Whom the tests' clients trust for certificates."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session")
