@@ -54,5 +54,6 @@ extern const struct command command_deny;
 extern const struct command command_activity;
 extern const struct command command_key_new;
 extern const struct command command_key_public;
+extern const struct command command_key_fingerprint;
 extern const struct command command_sign;
 extern const struct command command_verify;

@@ -6,8 +6,9 @@
 #include <jose/jwk.h>
 #include <string.h>
 
+#include "agent/cli/fingerprint.h"
 #include "agent/cli/input.h"
-#include "agent/cli/output.h"
+#include "agent/cli/table.h"
 #include "agent/common/text.h"
 #include "agent/common/trust.h"
 
@@ -119,6 +120,79 @@ static int run_key_public(const struct cli *cli, const struct arguments *argumen
 	return r == EXIT_DONE ? output_json(set) : r;
 }
 
+static int print_fingerprints(const struct cli *cli, const struct trust *trust)
+{
+	static const char *const headings[] = { "KEY", "ALG", "FINGERPRINT", NULL };
+	_cleanup_(table_freep) struct table *table = NULL;
+	char text[FINGERPRINT_STRING_MAX];
+	struct fingerprint fingerprint;
+	int r;
+
+	r = table_new(headings, &table);
+	for (size_t i = 0; r == 0 && i < trust->n_keys; i++) {
+		r = fingerprint_of_key(trust->keys[i].jwk, &fingerprint);
+		table_add(table, STYLE_PLAIN, "%s", trust->keys[i].kid);
+		table_add(table, STYLE_PLAIN, "%s", trust->keys[i].alg);
+		table_add(table, STYLE_PLAIN, "%s", fingerprint_format(&fingerprint, text));
+	}
+	if (r == 0)
+		r = fingerprint_of_trust(trust, &fingerprint);
+	if (r == 0)
+		r = table_print(table, cli);
+	if (r == 0 && trust->n_keys > 1)
+		output_line(cli, STYLE_PLAIN, "all together: %s",
+			fingerprint_format(&fingerprint, text));
+	return r < 0 ? output_failure(r) : EXIT_DONE;
+}
+
+static int print_fingerprints_json(const struct trust *trust)
+{
+	json_auto_t *object = json_pack("{s:[]}", "keys");
+	json_t *keys = json_object_get(object, "keys");
+	char text[FINGERPRINT_STRING_MAX];
+	struct fingerprint fingerprint;
+
+	for (size_t i = 0; keys && i < trust->n_keys; i++)
+		if (fingerprint_of_key(trust->keys[i].jwk, &fingerprint) < 0 ||
+			json_array_append_new(keys,
+				json_pack("{s:s, s:s, s:s}", "kid", trust->keys[i].kid, "alg",
+					trust->keys[i].alg, "fingerprint",
+					fingerprint_format(&fingerprint, text))) < 0)
+			return output_failure(-ENOMEM);
+	if (!keys || fingerprint_of_trust(trust, &fingerprint) < 0 ||
+		json_object_set_new(object, "fingerprint",
+			json_string(fingerprint_format(&fingerprint, text))) < 0)
+		return output_failure(-ENOMEM);
+	return output_json(object);
+}
+
+static int run_key_fingerprint(const struct cli *cli, const struct arguments *arguments)
+{
+	const char *path = arguments_operand(arguments, 0);
+	_cleanup_(trust_freep) struct trust *trust = NULL;
+	_cleanup_(freep) char *text = NULL, *error = NULL;
+	json_auto_t *set = json_pack("{s:[]}", "keys");
+	int r;
+
+	if (!set)
+		return output_failure(-ENOMEM);
+	r = add_file(path, json_object_get(set, "keys"));
+	if (r != EXIT_DONE)
+		return r;
+	text = json_dumps(set, JSON_COMPACT);
+	r = text ? trust_parse(text, strlen(text), input_name(path), &trust, &error) : -ENOMEM;
+	if (r == 0 && trust->n_keys == 0) {
+		output_error("%s holds no key", input_name(path));
+		return EXIT_REFUSED;
+	}
+	if (r == 0)
+		return cli->json ? print_fingerprints_json(trust) : print_fingerprints(cli, trust);
+	if (!error)
+		return output_failure(r);
+	output_error("%s", error);
+	return EXIT_REFUSED;
+}
+
 static const struct option_spec key_new_options[] = {
 	{ "kid", "NAME", "the key's name, as documents will give it", true, false },
 	{ "alg", "ALG", "ES256 (which is taken), ES384, PS256 or RS256", false, false },
@@ -145,4 +219,18 @@ const struct command command_key_public = {
 		"for agents.",
 	.example = "jitgate key public ops.jwk backup.jwk > trust.jwks",
 	.run = run_key_public,
+};
+
+const struct command command_key_fingerprint = {
+	.name = "key fingerprint",
+	.operands = "[FILE|-]",
+	.n_operands_max = 1,
+	.summary = "print by what to know keys again",
+	.text = "Prints the fingerprint of each key in a file (a key, a trust file, or what a "
+		"control "
+		"plane serves): its SHA-256 JWK thumbprint (RFC 7638), for --trust-fingerprint of "
+		"\"jitgate enroll\". Of several keys, also one for all together: SHA-256 over the "
+		"thumbprints' bytes in ascending order.",
+	.example = "jitgate key fingerprint /etc/jitgate/trust.jwks",
+	.run = run_key_fingerprint,
 };

@@ -32,6 +32,7 @@ static const struct command *const commands[] = {
 	&command_activity,
 	&command_key_new,
 	&command_key_public,
+	&command_key_fingerprint,
 	&command_sign,
 	&command_verify,
 	NULL,
