@@ -52,6 +52,7 @@ extern const struct command command_requests_revoke;
 extern const struct command command_approve;
 extern const struct command command_deny;
 extern const struct command command_activity;
+extern const struct command command_enroll;
 extern const struct command command_key_new;
 extern const struct command command_key_public;
 extern const struct command command_key_fingerprint;

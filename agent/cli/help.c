@@ -98,9 +98,10 @@ void help_print_program(
 	const struct command *const *commands, const struct option_spec *shared_options)
 {
 	printf("usage: jitgate [OPTIONS] COMMAND ...\n\n");
-	text_print("Shows and changes what jitgated, the agent that guards this machine's "
-		   "management ports, lets in; asks a control plane for "
-		   "access; makes keys, signs and checks documents.");
+	text_print(
+		"Shows and changes what jitgated, the agent that guards this machine's "
+		"management ports, lets in; joins the machine to a control plane, and asks one for "
+		"access; makes keys, signs and checks documents.");
 	printf("\nCommands:\n");
 	for (; *commands; commands++)
 		printf("  %-15s  %s\n", (*commands)->name, (*commands)->summary);

@@ -23,6 +23,7 @@ static const struct command *const commands[] = {
 	&command_revoke,
 	&command_audit,
 	&command_reload,
+	&command_enroll,
 	&command_request,
 	/* Before the command whose name its own begins with. */
 	&command_requests_revoke,

@@ -15,7 +15,7 @@ from harness import BUILD, Listener, Session, await_, is_open, run_jitgate
 
 DONE, REFUSED, USAGE, NO_AGENT = 0, 1, 2, 3
 COMMANDS = ["status", "grants", "sessions", "denied", "watch", "explain", "submit", "grant",
-            "revoke", "audit", "request", "requests revoke", "requests", "approve", "deny",
+            "revoke", "audit", "enroll", "request", "requests revoke", "requests", "approve", "deny",
             "activity", "key new", "key public", "key fingerprint", "sign", "verify"]
 UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
