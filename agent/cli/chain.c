@@ -8,6 +8,7 @@
 
 #include "agent/cli/chain.h"
 #include "agent/common/strictjson.h"
+#include "agent/common/text.h"
 #include "cleanup.h"
 
 #define HASH_BYTES (CHAIN_HASH_HEX / 2)
@@ -19,6 +20,7 @@ _printf_(2, 3) static int broken(struct chain *chain, const char *format, ...)
 	va_start(list, format);
 	vsnprintf(chain->problem, sizeof(chain->problem), format, list);
 	va_end(list);
+	text_make_printable(chain->problem);
 	return CHAIN_BROKEN;
 }
 
@@ -31,6 +33,14 @@ static int line_hash(const char *line, size_t n_bytes, char hex[static CHAIN_HAS
 	for (size_t i = 0; i < HASH_BYTES; i++)
 		snprintf(hex + 2 * i, 3, "%02x", hash[i]);
 	return 0;
+}
+
+/* One that another can follow. */
+static bool sequence_is_valid(const json_t *sequence)
+{
+	json_int_t number = json_integer_value(sequence);
+
+	return json_is_integer(sequence) && number >= 0 && number < INT64_MAX;
 }
 
 static bool hash_is_valid(const char *hash)
@@ -79,7 +89,7 @@ int chain_add(struct chain *chain, const char *line, size_t n_bytes)
 	sequence = json_object_get(record, "sequence");
 	if (!hash_is_valid(previous))
 		return broken(chain, "has no \"previous\" hash");
-	if (!json_is_integer(sequence))
+	if (!sequence_is_valid(sequence))
 		return broken(chain, "has no \"sequence\" number");
 
 	if (chain->n_lines == 0)

@@ -25,7 +25,8 @@ struct chain {
 	int64_t sequence; /* of the last line */
 	char hash[CHAIN_HASH_HEX + 1]; /* of the last line */
 	bool continued; /* the first line follows another file's */
-	char problem[256]; /* what is wrong with the line that broke it, without a full stop */
+	char problem[256]; /* what is wrong with the line that broke it, without a full stop,
+			      printable */
 };
 
 /* What chain_add() returns for a line that does not follow. */

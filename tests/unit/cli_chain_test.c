@@ -138,6 +138,8 @@ static void what_is_no_record_is_noticed(void **state)
 		"{\"sequence\":\"1\",\"previous\":\"" ZEROS "\"}",
 		"{\"sequence\":1,\"previous\":\"0\"}",
 		"{\"sequence\":1,\"previous\":7}",
+		"{\"sequence\":-1,\"previous\":\"" ZEROS "\"}",
+		"{\"sequence\":9223372036854775807,\"previous\":\"" ZEROS "\"}",
 		"{\"sequence\":1,\"sequence\":1,\"previous\":\"" ZEROS "\"}",
 	};
 
@@ -150,6 +152,19 @@ static void what_is_no_record_is_noticed(void **state)
 	}
 }
 
+/* jansson's reason quotes the line: told as JSON, it has to be UTF-8. */
+static void problem_of_a_line_in_no_encoding_can_be_told(void **state)
+{
+	static const char line[] = "\"\\\xd9\xac";
+	struct chain chain = { 0 };
+	json_auto_t *problem = NULL;
+
+	(void)state;
+	assert_int_equal(chain_add(&chain, line, strlen(line)), CHAIN_BROKEN);
+	problem = json_string(chain.problem);
+	assert_non_null(problem);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -158,6 +173,7 @@ int main(void)
 		cmocka_unit_test(changed_line_is_noticed),
 		cmocka_unit_test(removed_and_swapped_lines_are_noticed),
 		cmocka_unit_test(what_is_no_record_is_noticed),
+		cmocka_unit_test(problem_of_a_line_in_no_encoding_can_be_told),
 	};
 
 	return cmocka_run_group_tests_name("cli_chain", tests, NULL, NULL);
