@@ -13,6 +13,10 @@
 #define DAY (24 * HOUR)
 #define WEEK (7 * DAY)
 
+/* 0000-01-01T00:00:00Z and 9999-12-31T23:59:59Z: what RFC 3339 can write. */
+#define UTC_SECONDS_MIN INT64_C(-62167219200)
+#define UTC_SECONDS_MAX INT64_C(253402300799)
+
 /* Reads digits up to a bound that no sum of durations overflows; moves *text behind them. */
 static int digits_parse(const char **text, int64_t *ret)
 {
@@ -139,9 +143,13 @@ const char *time_format_utc(int64_t seconds, char text[static TIME_STRING_MAX])
 	time_t clock = (time_t)seconds;
 	struct tm utc;
 
-	/* A time that the calendar can't hold is written as its number. */
-	if (!gmtime_r(&clock, &utc) ||
-		strftime(text, TIME_STRING_MAX, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
+	/* A time that the calendar can't hold is written as its number. Not strftime(): its %Y has
+	 * fewer than four digits before the year 1000. */
+	if (gmtime_r(&clock, &utc))
+		snprintf(text, TIME_STRING_MAX, "%04" PRId64 "-%02d-%02dT%02d:%02d:%02dZ",
+			(int64_t)utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday, utc.tm_hour,
+			utc.tm_min, utc.tm_sec);
+	else
 		snprintf(text, TIME_STRING_MAX, "%" PRId64, seconds);
 	return text;
 }
@@ -232,7 +240,10 @@ int time_parse_utc(const char *text, int64_t *ret_seconds)
 	/* timegm() makes 1 March of 30 February. */
 	if (utc.tm_mday != day || utc.tm_mon != month - 1)
 		return -EINVAL;
-	*ret_seconds = seconds - offset;
+	seconds -= offset;
+	if (seconds < UTC_SECONDS_MIN || seconds > UTC_SECONDS_MAX)
+		return -EINVAL;
+	*ret_seconds = seconds;
 	return 0;
 }
 
