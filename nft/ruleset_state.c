@@ -13,6 +13,11 @@
 
 #include "nft/ruleset_state.h"
 
+static bool is_name(const char *text, const char *name)
+{
+	return text && strcmp(text, name) == 0;
+}
+
 static int on_table(const struct nlmsghdr *message, void *userdata)
 {
 	struct ruleset_state *state = userdata;
@@ -21,7 +26,7 @@ static int on_table(const struct nlmsghdr *message, void *userdata)
 	if (!table)
 		return MNL_CB_ERROR;
 	if (nftnl_table_nlmsg_parse(message, table) == 0 &&
-		strcmp(nftnl_table_get_str(table, NFTNL_TABLE_NAME), GATE_TABLE) == 0) {
+		is_name(nftnl_table_get_str(table, NFTNL_TABLE_NAME), GATE_TABLE)) {
 		uint32_t flags = nftnl_table_get_u32(table, NFTNL_TABLE_FLAGS);
 
 		state->present = true;
@@ -46,7 +51,7 @@ static bool chain_matches(
 		(nftnl_chain_get_u32(chain, NFTNL_CHAIN_HOOKNUM) == (uint32_t)wanted->hook &&
 			nftnl_chain_get_s32(chain, NFTNL_CHAIN_PRIO) == wanted->priority &&
 			nftnl_chain_get_u32(chain, NFTNL_CHAIN_POLICY) == NF_ACCEPT &&
-			strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_TYPE), "filter") == 0);
+			is_name(nftnl_chain_get_str(chain, NFTNL_CHAIN_TYPE), "filter"));
 }
 
 static int on_chain(const struct nlmsghdr *message, void *userdata)
@@ -58,10 +63,10 @@ static int on_chain(const struct nlmsghdr *message, void *userdata)
 	if (!chain)
 		return MNL_CB_ERROR;
 	if (nftnl_chain_nlmsg_parse(message, chain) == 0 &&
-		strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE), GATE_TABLE) == 0) {
+		is_name(nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE), GATE_TABLE)) {
 		const char *name = nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME);
 
-		while (i < CHAIN_COUNT && strcmp(gate_chain_definition(i)->name, name) != 0)
+		while (i < CHAIN_COUNT && !is_name(name, gate_chain_definition(i)->name))
 			i++;
 		if (i < CHAIN_COUNT && chain_matches(chain, gate_chain_definition(i)))
 			state->chains[i] = true;
@@ -80,7 +85,7 @@ static int on_set(const struct nlmsghdr *message, void *userdata)
 	if (!set)
 		return MNL_CB_ERROR;
 	if (nftnl_set_nlmsg_parse(message, set) == 0 &&
-		strcmp(nftnl_set_get_str(set, NFTNL_SET_TABLE), GATE_TABLE) == 0) {
+		is_name(nftnl_set_get_str(set, NFTNL_SET_TABLE), GATE_TABLE)) {
 		enum gate_set id = gate_set_find(nftnl_set_get_str(set, NFTNL_SET_NAME));
 
 		if (id < SET_COUNT && gate_set_matches(id, set))
@@ -101,10 +106,9 @@ static int on_object(const struct nlmsghdr *message, void *userdata)
 	if (!object)
 		return MNL_CB_ERROR;
 	if (nftnl_obj_nlmsg_parse(message, object) == 0 &&
-		strcmp(nftnl_obj_get_str(object, NFTNL_OBJ_TABLE), GATE_TABLE) == 0) {
+		is_name(nftnl_obj_get_str(object, NFTNL_OBJ_TABLE), GATE_TABLE)) {
 		if (nftnl_obj_get_u32(object, NFTNL_OBJ_TYPE) == NFT_OBJECT_COUNTER &&
-			strcmp(nftnl_obj_get_str(object, NFTNL_OBJ_NAME), GATE_COUNTER_REFUSED) ==
-				0)
+			is_name(nftnl_obj_get_str(object, NFTNL_OBJ_NAME), GATE_COUNTER_REFUSED))
 			state->counter = true;
 		else
 			state->foreign = true;

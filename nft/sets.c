@@ -69,7 +69,7 @@ enum gate_set gate_set_find(const char *name)
 {
 	enum gate_set set = 0;
 
-	while (set < SET_COUNT && strcmp(definitions[set].name, name) != 0)
+	while (set < SET_COUNT && (!name || strcmp(definitions[set].name, name) != 0))
 		set++;
 	return set;
 }

@@ -58,7 +58,7 @@ struct gate_set_definition {
 
 const struct gate_set_definition *gate_set_definition(enum gate_set set);
 
-/* The set of that name, or SET_COUNT. */
+/* The set of that name, or SET_COUNT; NULL is the name of none. */
 enum gate_set gate_set_find(const char *name);
 
 struct nftnl_set;

@@ -122,7 +122,8 @@ static int on_socket(const struct nlmsghdr *message, void *userdata)
 	struct flow flow = { .l4proto = reader->l4proto };
 	size_t n;
 
-	if (mnl_nlmsg_get_payload_len(message) < sizeof(*socket) || socket->id.idiag_dport == 0)
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*socket) || socket->id.idiag_dport == 0 ||
+		(socket->idiag_family != AF_INET && socket->idiag_family != AF_INET6))
 		return MNL_CB_OK;
 	flow.family = socket->idiag_family;
 	n = address_bytes(flow.family);
