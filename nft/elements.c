@@ -444,6 +444,8 @@ int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_
 		if (bounds.ranges[i]
 				.last) /* an end without a beginning: the kernel adds one at 0 */
 			continue;
+		if (has_end && bounds.ranges[i + 1].first == bounds.ranges[i].first)
+			return -EBADMSG;
 		range = LIST_APPEND(list, ranges);
 		if (!range)
 			return -ENOMEM;
