@@ -4,10 +4,11 @@
 #   make check      build, and run all tests
 #   make demo       build, and play the story of one grant on real parts
 #   make bench      build, and measure; prints the README's table
+#   make fuzz       build with clang, and feed each reader of outside bytes for FUZZ_SECONDS (30)
 #   make install    DESTDIR and PREFIX as usual
 #   make deps       install the Debian packages that all of these need
 #
-# check, demo and bench install what they need where they are run by root. V=1 shows commands, SAN=1 builds
+# check, demo, bench and fuzz install what they need where they are run by root. V=1 shows commands, SAN=1 builds
 # with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
 
 VERSION := 0.1.0
@@ -24,6 +25,11 @@ LDFLAGS ?=
 ifdef SAN
 HARDENING := -fPIE
 CFLAGS += -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LDFLAGS += -fsanitize=address,undefined
+endif
+ifdef FUZZ
+HARDENING := -fPIE
+CFLAGS += -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 LDFLAGS += -fsanitize=address,undefined
 endif
 
@@ -110,6 +116,30 @@ $(bench): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/libjitgate.a
 bench: all $(bench)
 	$(Q)tests/bench/run $(BUILD)
 
+# A target is a file tests/fuzz/NAME_fuzz.c: nothing here has to name it; server_NAME_fuzz.c is one of the control
+# plane's. tests/fuzz/fuzz.h says more.
+fuzz_targets := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*_fuzz.c))
+fuzz_outside := $(call objects,tests/fuzz/outside.c)
+
+$(filter-out $(BUILD)/tests/fuzz/server_%,$(fuzz_targets)): $(filter-out %/main.o,$(cli)) $(BUILD)/libjitgate.a
+$(filter $(BUILD)/tests/fuzz/server_%,$(fuzz_targets)): $(BUILD)/libserver.a
+$(fuzz_targets): $(BUILD)/%: $(BUILD)/%.o $(fuzz_outside)
+	$(call say,LD)
+	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(jitgate_libs) $(server_libs)
+
+$(BUILD)/tests/fuzz/kernel_seeds: $(BUILD)/tests/fuzz/kernel_seeds.o $(BUILD)/libjitgate.a
+	$(call say,LD)
+	$(Q)$(LINK) -o $@ $^ $(jitgate_libs)
+
+.PHONY: fuzz fuzz-targets
+fuzz-targets: $(fuzz_targets) $(BUILD)/tests/fuzz/kernel_seeds $(BUILD)/jitgate
+	$(Q)tests/fuzz/make-seeds $(BUILD)
+
+fuzz:
+	$(Q)packaging/install-packages build fuzz
+	$(Q)$(MAKE) --no-print-directory FUZZ=1 CC=clang BUILD=$(BUILD)/fuzz fuzz-targets
+	$(Q)tests/fuzz/run $(BUILD)/fuzz
+
 .PHONY: unit
 unit: $(unit_tests)
 	$(Q)for test in $^; do echo "$$test"; "$$test" || exit 1; done
@@ -138,7 +168,7 @@ demo:
 
 .PHONY: deps
 deps:
-	$(Q)packaging/install-packages build demo test bench
+	$(Q)packaging/install-packages build demo test bench fuzz
 
 .PHONY: install
 install: all

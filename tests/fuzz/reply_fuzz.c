@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+/*
+ * What the commands make of the agent's replies, events among them: a byte for the command, one for
+ * how it is called, then a reply's JSON a line. Varlink's framing is varlink_client_fuzz.c's: here
+ * the client is one that reads the input.
+ */
+
+#include <errno.h>
+#include <time.h>
+
+#include "agent/cli/client.h"
+#include "agent/cli/command.h"
+#include "agent/common/strictjson.h"
+#include "tests/fuzz/fuzz.h"
+
+#define JSON 0x01
+#define COLOUR 0x02
+
+static const struct call {
+	const struct command *command;
+	char *words[8];
+} calls[] = {
+	{ &command_status, {} },
+	{ &command_grants, { "--all" } },
+	{ &command_sessions, {} },
+	{ &command_denied, {} },
+	{ &command_watch, {} },
+	{ &command_explain, { "192.0.2.7", "22/tcp" } },
+	{ &command_grant,
+		{ "--port", "22/tcp", "--source", "192.0.2.7", "--for", "PT1H", "--reason", "r" } },
+	{ &command_revoke, { "some-id", "--reason", "r" } },
+	{ &command_reload, {} },
+};
+
+/* The replies that are left. */
+static const char *rest;
+
+struct varlink_client {
+	int unused;
+};
+
+int varlink_client_open(const char *path, int timeout_ms, struct varlink_client **ret)
+{
+	(void)path, (void)timeout_ms;
+	*ret = calloc(1, sizeof(**ret));
+	return *ret ? 0 : -ENOMEM;
+}
+
+struct varlink_client *varlink_client_free(struct varlink_client *client)
+{
+	free(client);
+	return NULL;
+}
+
+/* As a client that was sent this line: an object with "parameters" and perhaps "error". */
+static int next_reply(json_t **ret_parameters, char **ret_error)
+{
+	const char *line = rest;
+	size_t n = strcspn(line, "\n");
+	json_auto_t *message = NULL;
+	json_t *parameters;
+	const char *error;
+	char reason[128];
+
+	rest += line[n] ? n + 1 : n;
+	if (json_parse_object(line, n, &message, reason, sizeof(reason)) < 0)
+		return *line ? -EBADMSG : -EPIPE;
+	parameters = json_object_get(message, "parameters");
+	error = json_string_value(json_object_get(message, "error"));
+	*ret_parameters = json_is_object(parameters) ? json_incref(parameters) : json_object();
+	*ret_error = error ? strdup(error) : NULL;
+	return error ? VARLINK_ERROR : 0;
+}
+
+int varlink_client_call(struct varlink_client *client, const char *method, json_t *parameters,
+	json_t **ret_parameters, char **ret_error)
+{
+	(void)client, (void)method;
+	json_decref(parameters);
+	return next_reply(ret_parameters, ret_error);
+}
+
+int varlink_client_subscribe(struct varlink_client *client, const char *method, json_t *parameters,
+	int (*callback)(json_t *parameters, void *userdata), void *userdata,
+	json_t **ret_parameters, char **ret_error)
+{
+	(void)client, (void)method;
+	json_decref(parameters);
+	for (;;) {
+		json_auto_t *reply = NULL;
+		int r = next_reply(&reply, ret_error);
+
+		if (r != 0) {
+			*ret_parameters = r > 0 ? json_incref(reply) : NULL;
+			return r;
+		}
+		r = callback(reply, userdata);
+		if (r < 0)
+			return r;
+	}
+}
+
+static void run(const struct cli *cli, const struct call *call)
+{
+	_cleanup_(arguments_done) struct arguments arguments = {};
+	int n = 0, r;
+
+	while (n < (int)N_ELEMENTS(call->words) && call->words[n])
+		n++;
+	CHECK(arguments_init(&arguments, n + 1) == 0);
+	CHECK(arguments_read(&arguments, call->words, n, call->command->options, NULL, false) == n);
+	r = call->command->run(cli, &arguments);
+	CHECK(r >= EXIT_DONE && r <= EXIT_NO_AGENT);
+}
+
+/* Line by line, nothing that a terminal would obey but our own colours, which were not asked for
+ * here. */
+static void check_output(char *text)
+{
+	char *line, *lines = text;
+
+	while ((line = strsep(&lines, "\n")))
+		CHECK(text_is_printable(line));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	const struct call *call = &calls[take_byte(&data, &size) % N_ELEMENTS(calls)];
+	unsigned how = take_byte(&data, &size);
+	_cleanup_(freep) char *text = take_text(data, size);
+	struct cli cli = {
+		.socket = "agent.sock",
+		.json = how & JSON,
+		.colour = how & COLOUR,
+		.now = 1767261600,
+		.command = call->command,
+	};
+	FILE *terminal = stdout, *errors = stderr;
+	char *output = NULL;
+	size_t n_output;
+
+	rest = text;
+	stdout = stderr = open_memstream(&output, &n_output);
+	run(&cli, call);
+	fclose(stdout);
+	stdout = terminal;
+	stderr = errors;
+	CHECK(cli.json || n_output > 0);
+	if (!cli.json && !cli.colour)
+		check_output(output);
+	free(output);
+	return 0;
+}
