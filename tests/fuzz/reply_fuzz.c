@@ -7,20 +7,12 @@
  */
 
 #include <errno.h>
-#include <time.h>
 
 #include "agent/cli/client.h"
-#include "agent/cli/command.h"
 #include "agent/common/strictjson.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/commands.h"
 
-#define JSON 0x01
-#define COLOUR 0x02
-
-static const struct call {
-	const struct command *command;
-	char *words[8];
-} calls[] = {
+static const struct call calls[] = {
 	{ &command_status, {} },
 	{ &command_grants, { "--all" } },
 	{ &command_sessions, {} },
@@ -101,54 +93,13 @@ int varlink_client_subscribe(struct varlink_client *client, const char *method, 
 	}
 }
 
-static void run(const struct cli *cli, const struct call *call)
-{
-	_cleanup_(arguments_done) struct arguments arguments = {};
-	int n = 0, r;
-
-	while (n < (int)N_ELEMENTS(call->words) && call->words[n])
-		n++;
-	CHECK(arguments_init(&arguments, n + 1) == 0);
-	CHECK(arguments_read(&arguments, call->words, n, call->command->options, NULL, false) == n);
-	r = call->command->run(cli, &arguments);
-	CHECK(r >= EXIT_DONE && r <= EXIT_NO_AGENT);
-}
-
-/* Line by line, nothing that a terminal would obey but our own colours, which were not asked for
- * here. */
-static void check_output(char *text)
-{
-	char *line, *lines = text;
-
-	while ((line = strsep(&lines, "\n")))
-		CHECK(text_is_printable(line));
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct call *call = &calls[take_byte(&data, &size) % N_ELEMENTS(calls)];
 	unsigned how = take_byte(&data, &size);
 	_cleanup_(freep) char *text = take_text(data, size);
-	struct cli cli = {
-		.socket = "agent.sock",
-		.json = how & JSON,
-		.colour = how & COLOUR,
-		.now = 1767261600,
-		.command = call->command,
-	};
-	FILE *terminal = stdout, *errors = stderr;
-	char *output = NULL;
-	size_t n_output;
 
 	rest = text;
-	stdout = stderr = open_memstream(&output, &n_output);
-	run(&cli, call);
-	fclose(stdout);
-	stdout = terminal;
-	stderr = errors;
-	CHECK(cli.json || n_output > 0);
-	if (!cli.json && !cli.colour)
-		check_output(output);
-	free(output);
+	call_check(call, how);
 	return 0;
 }
