@@ -4,12 +4,27 @@
  * What an agent takes in from the ledgers at start: lines of records, of the state directory and,
  * behind a line "---", of the runtime directory. Whoever edits the first opens nothing with it that
  * is not signed; and an agent that starts again, from what the first has left, has the same grants.
+ * "this" as a boot's id is this boot's.
  */
+
+#include <systemd/sd-id128.h>
 
 #include "agent/common/strictjson.h"
 #include "tests/fuzz/agents.h"
 
 #define TURNS_MAX 256
+
+static void set_boot(json_t *record)
+{
+	const char *boot = json_string_value(json_object_get(record, "boot"));
+	char text[SD_ID128_STRING_MAX];
+	sd_id128_t id;
+
+	if (!boot || strcmp(boot, "this") != 0)
+		return;
+	CHECK(sd_id128_get_boot(&id) == 0);
+	json_object_set_new(record, "boot", json_string(sd_id128_to_string(id, text)));
+}
 
 /* Writes a line, its document signed where it has one to be signed. */
 static void write_record(FILE *file, const char *line, size_t n_bytes)
@@ -20,6 +35,7 @@ static void write_record(FILE *file, const char *line, size_t n_bytes)
 
 	if (json_parse_object(line, n_bytes, &record, error, sizeof(error)) == 0) {
 		sign_document(record);
+		set_boot(record);
 		text = json_dumps(record, JSON_COMPACT);
 		fputs(text, file);
 	} else

@@ -79,6 +79,10 @@ static void try_times(const char *text)
 	}
 }
 
+/* Of each kind that text.h names one. */
+static const char *const unprintable[] = { "\x1b", "\x7f", "\xc2\x9b", "\xe2\x80\xa8",
+	"\xe2\x80\xae", "\xe2\x81\xa6", "\xff" };
+
 static void try_printable(const char *text)
 {
 	_cleanup_(freep) char *copy = strdup(text);
@@ -89,6 +93,8 @@ static void try_printable(const char *text)
 	CHECK(text_is_printable(copy));
 	CHECK(strlen(copy) <= strlen(text));
 	CHECK(!printable || strcmp(copy, text) == 0);
+	for (size_t i = 0; i < N_ELEMENTS(unprintable); i++)
+		CHECK(!strstr(copy, unprintable[i]));
 }
 
 static void try_base64url(const uint8_t *data, size_t size)
