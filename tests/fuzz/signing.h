@@ -43,8 +43,8 @@ static inline char *signing_trust(unsigned n_keys)
 }
 
 /*
- * header . payload . signature, as RFC 7515, section 7.1. libjose signs over what the header's text
- * is, if it is an object; a header that is none gets the signature of another one.
+ * header . payload . signature, as RFC 7515, section 7.1. A header that libjose does not sign (not
+ * an object, "crit", another key's algorithm) gets a signature that is none.
  */
 static inline char *sign_any(
 	unsigned key, const char *header, size_t n_header, const char *payload, size_t n_payload)
