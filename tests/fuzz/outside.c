@@ -238,6 +238,16 @@ const char *mnl_attr_get_str(const struct nlattr *attribute)
 	return mnl_attr_get_payload(attribute);
 }
 
+/* It copies a value (NFTA_DATA_VALUE) to its stack without asking whether it fits. */
+uint16_t mnl_attr_get_payload_len(const struct nlattr *attribute)
+{
+	uint16_t n_bytes = (uint16_t)(attribute->nla_len - MNL_ATTR_HDRLEN);
+
+	if (is_parsing && mnl_attr_get_type(attribute) == 1 && n_bytes > 64)
+		longjmp(parse_failed, 1);
+	return n_bytes;
+}
+
 #define PARSER(name, object_type) \
 	int name(const struct nlmsghdr *message, struct object_type *object) \
 	{ \
