@@ -2,13 +2,14 @@
 #
 #   make            build the programs into build/
 #   make check      build, and run all tests
-#   make demo       build, and play the story of one grant on real parts
+#   make demo       build, and play the story of one request on real parts
+#   make lab        build, and leave the demo's hosts running, with a shell
 #   make bench      build, and measure; prints the README's table
 #   make fuzz       build with clang, and feed each reader of outside bytes for FUZZ_SECONDS (30)
 #   make install    DESTDIR and PREFIX as usual
 #   make deps       install the Debian packages that all of these need
 #
-# check, demo, bench and fuzz install what they need where they are run by root. V=1 shows commands, SAN=1 builds
+# check, demo, lab, bench and fuzz install what they need where they are run by root. V=1 shows commands, SAN=1 builds
 # with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
 
 VERSION := 0.1.0
@@ -153,7 +154,7 @@ mutants: all
 	$(Q)BUILD=$(BUILD) tests/system/mutants.py
 
 # Packages first: what is built next asks pkg-config for them.
-.PHONY: check demo
+.PHONY: check demo lab
 check:
 	$(Q)packaging/install-packages build test
 	$(Q)$(MAKE) --no-print-directory all
@@ -164,7 +165,12 @@ check:
 demo:
 	$(Q)packaging/install-packages build demo
 	$(Q)$(MAKE) --no-print-directory all
-	$(Q)contrib/lab/demo $(BUILD)
+	$(Q)contrib/lab/play demo $(BUILD)
+
+lab:
+	$(Q)packaging/install-packages build demo
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)contrib/lab/play lab $(BUILD)
 
 .PHONY: deps
 deps:

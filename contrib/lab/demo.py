@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The story of one grant, step by step, with measured times. contrib/lab/demo starts it."""
+"""The story of one request, step by step, with measured times. contrib/lab/play starts it."""
 
 import json
 import pathlib
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-import lab
+import hosts
 
 HERE = pathlib.Path(__file__).parent
 GRANT_SECONDS = 12
@@ -35,10 +35,10 @@ def show(text):
         print(f"     {line}")
 
 
-def probe(host, seconds, interval, *options):
+def probe(lab, host, seconds, interval, *options):
     """Starts to send SYN after SYN from a host; read_probe() gives what became of them."""
     process = subprocess.Popen(
-        host.enter(["/usr/bin/python3", str(HERE / "probe.py"), host.vm_address, "22",
+        host.enter(["/usr/bin/python3", str(HERE / "probe.py"), lab.vm.address, "22",
                     str(time.time() + seconds), str(interval), *options]),
         stdout=subprocess.PIPE, text=True)
     process.stdout.readline()
@@ -55,57 +55,65 @@ def check(condition, text):
         raise SystemExit(f"demo: {text}: this should not happen")
 
 
-def connects(host):
-    return any(accepted for _, accepted in read_probe(probe(host, 1, 0.2, "stop")))
+def connects(lab, host):
+    return any(accepted for _, accepted in read_probe(probe(lab, host, 1, 0.2, "stop")))
 
 
-def tell_dark(host):
-    check(not connects(host), f"the {host.name} reached the port")
-    say(f"{host.name:9} {host.address:14} -> port 22: {style('31', 'no answer at all')}")
+def tell_dark(lab, host):
+    check(not connects(lab, host), f"the {host.name} reached the port")
+    say(f"{host.name:9} {host.address:14} -> {hosts.VM_NAME} port 22: {style('31', 'no answer at all')}")
 
 
-def begin(play):
+def begin(lab):
     step("A VM with a real sshd; a requester and a stranger who reach it over the network")
-    play.start_sshd()
-    for host in (play.requester, play.stranger):
-        check(connects(host), f"the {host.name} can't reach sshd")
-        say(f"{host.name:9} {host.address:14} -> port 22: {style('33', 'open')}  (as on any VM)")
+    lab.start_sshd()
+    for host in (lab.requester, lab.stranger):
+        check(connects(lab, host), f"the {host.name} can't reach sshd")
+        say(f"{host.name:9} {host.address:14} -> {hosts.VM_NAME} port 22: {style('33', 'open')}  (as on any VM)")
 
-    step("jitgated starts with this configuration")
-    show(play.start_agent())
-    tell_dark(play.requester)
-    tell_dark(play.stranger)
+    step("The control plane: jitgate-server, with TLS. The administrator writes a policy, as Azure's clients do")
+    lab.start_control_plane()
+    policy = lab.write_policy(hosts.RULE)
+    say(f"bob $ curl -X PUT {hosts.URL}/subscriptions/lab/.../jitNetworkAccessPolicies/default")
+    show(json.dumps(policy["properties"]["virtualMachines"][0]["ports"]))
+
+    step("The VM joins: one command, with a token that is good once")
+    say(f"{hosts.VM_NAME} # jitgate enroll {hosts.URL} --token - --trust-fingerprint SHA256:...")
+    show(lab.enroll())
+
+    step("jitgated and jitgate-poll start; the control plane's policy arrives, and the port is shut")
+    lab.start_agent()
+    show(lab.jitgate("status"))
+    tell_dark(lab, lab.requester)
+    tell_dark(lab, lab.stranger)
 
 
-def open_port(play):
-    step("The control plane signs a grant: alice, from her address, for a few seconds")
-    document = lab.run(
-        "jitgate", "sign", "--key", str(play.path / "signing.jwk"), "--type", "grant",
-        "--aud", lab.VM_ID, "--iss", "control-plane", "--sub", "alice", "--port", "22/tcp",
-        "--source", play.requester.address, "--for", f"PT{GRANT_SECONDS}S",
-        "--justification", "disk full, ticket 4711")
-    show(document[:92] + "...")
-    process = probe(play.requester, 5, 0.001, "stop")
-    submitted = time.time()
-    answer = play.jitgate("submit", "--json", "-", input=document)
-    answered = time.time()
+def request(lab):
+    step("alice asks for access: checked against role and policy, signed, fetched, opened")
+    command = ["jitgate", "request", hosts.VM_NAME, "--port", "22", "--for", f"PT{GRANT_SECONDS}S",
+               "--reason", "disk full, ticket 4711"]
+    say(f"alice $ jitgate request {hosts.VM_NAME} --port 22 --for PT{GRANT_SECONDS}S --reason \"disk full, ticket 4711\"")
+    process = probe(lab, lab.requester, 8, 0.001, "stop")
+    asked = time.time()
+    answer = hosts.run(*lab.requester.enter(command), env=lab.environment("alice"))
+    told = time.time()
     first = [at for at, accepted in read_probe(process) if accepted]
     check(first, "the port did not open")
-    say(f"jitgate submit: {answer.strip()}")
-    say(f"first SYN accepted {style('1', f'{(first[0] - submitted) * 1000:.1f} ms')} after `jitgate submit` was started"
-        f" (the command ended after {(answered - submitted) * 1000:.1f} ms)")
+    show(answer)
+    say(f"first SYN accepted {style('1', f'{(first[0] - asked) * 1000:.1f} ms')} after `jitgate request` was started"
+        f" (the command told so after {(told - asked) * 1000:.1f} ms)")
 
 
-def log_in(play):
+def log_in(lab):
     step("The requester logs in; the stranger still can't")
-    session = subprocess.Popen(play.ssh(play.requester, "exec sh"), stdin=subprocess.PIPE,
+    session = subprocess.Popen(lab.requester.enter(["ssh", "-T", hosts.VM_NAME, "exec sh"]), stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, text=True)
-    say(f"requester $ ssh {play.user}@{play.requester.vm_address}")
-    say(f"            {ask(session, 'echo logged in from ${SSH_CONNECTION%% *}')}")
+    say(f"alice $ ssh {hosts.VM_NAME}")
+    say(f"        {ask(session, 'echo logged in from ${SSH_CONNECTION%% *}')}")
     port = ask(session, "set -- $SSH_CONNECTION; echo $2")
-    tell_dark(play.stranger)
-    lab.wait_for(lambda: json.loads(play.jitgate("sessions", "--json")), 5, "session is listed")
-    show(play.jitgate("sessions"))
+    tell_dark(lab, lab.stranger)
+    hosts.wait_for(lambda: json.loads(lab.jitgate("sessions", "--json")), 5, "session is listed")
+    show(lab.jitgate("sessions"))
     return session, port
 
 
@@ -121,13 +129,13 @@ def relative(at, end):
     return f"{abs(at - end) * 1000:.1f} ms {'before' if at < end else 'after'} the end"
 
 
-def end_grant(play):
+def end_grant(lab):
     step("The grant ends by itself")
-    grant = json.loads(play.jitgate("grants", "--json"))[0]
+    grant = json.loads(lab.jitgate("grants", "--json"))[0]
     end = time.mktime(time.strptime(grant["expires"], "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
     say(f"it says {grant['expires']}, in {end - time.time():.1f} s: waiting")
     time.sleep(max(0, end - 0.3 - time.time()))
-    attempts = read_probe(probe(play.requester, 0.5, 0.004))
+    attempts = read_probe(probe(lab, lab.requester, 0.5, 0.004))
     accepted = [at for at, was_accepted in attempts if was_accepted]
     refused = [at for at, was_accepted in attempts if not was_accepted]
     check(accepted and refused and max(accepted) < min(refused), "the port did not shut at once")
@@ -135,39 +143,55 @@ def end_grant(play):
         f"{style('1', relative(min(refused), end))}  (one was sent every 4 ms)")
 
 
-def finish(play, session, port):
+def finish(lab, session, port):
     step("The open ssh session goes on; a new one is refused")
     say(f"open session: {ask(session, 'echo still here, at $(date +%T)')}")
-    new = subprocess.run(play.ssh(play.requester, "true"), capture_output=True, text=True)
+    new = subprocess.run(lab.requester.enter(["ssh", "-T", hosts.VM_NAME, "true"]), capture_output=True, text=True)
     check(new.returncode != 0, "a new session was let in")
     say(f"new session:  {new.stderr.strip().splitlines()[-1]}")
     check(ask(session, "echo alive") == "alive", "the session died")
     session.stdin.close()
     session.wait(timeout=5)
 
-    step("What was recorded, and who was refused")
-    lab.wait_for(lambda: not json.loads(play.jitgate("sessions", "--json")), 5, "sessions end")
-    show_audit(play, port)
+    step(f"What {hosts.VM_NAME} recorded, and whom it refused")
+    hosts.wait_for(lambda: not json.loads(lab.jitgate("sessions", "--json")), 5, "sessions end")
+    show_audit(lab, port)
     print()
-    show(play.jitgate("denied"))
-    play.stop()
+    show(lab.jitgate("denied"))
+
+    step("The control plane's activity log: who asked, who was let in, and how it ended")
+    activity(lab)
+    lab.stop()
 
 
-def show_audit(play, port):
+def show_audit(lab, port):
     """The audit log without the connections by which the demo measures."""
-    lines = play.jitgate("audit", "--lines", "1000").splitlines()
+    lines = lab.jitgate("audit", "--lines", "1000").splitlines()
     probes = [line for line in lines if " session_" in line and f" port {port} " not in line]
     show("\n".join(line for line in lines if line not in probes))
     say(f"  (and {len(probes)} records of the connections that measured the times above)")
 
 
+def activity(lab):
+    def has_ended():
+        return "grant_expired" in read_activity(lab)
+
+    hosts.wait_for(has_ended, 10, "the activity log has the grant's end")
+    lines = read_activity(lab).splitlines()
+    show("\n".join(line for line in lines if "session_" not in line))
+
+
+def read_activity(lab):
+    return hosts.run(*lab.requester.enter(["jitgate", "activity"]), env=lab.environment("carol"))
+
+
 def main():
-    play = lab.Lab(sys.argv[1])
-    begin(play)
-    open_port(play)
-    session, port = log_in(play)
-    end_grant(play)
-    finish(play, session, port)
+    lab = hosts.Lab(sys.argv[1])
+    begin(lab)
+    request(lab)
+    session, port = log_in(lab)
+    end_grant(lab)
+    finish(lab, session, port)
     print(f"\n{style('1', f'Done in {time.monotonic() - STARTED:.0f} s.')} "
           "All of it is gone with its namespaces.")
 
