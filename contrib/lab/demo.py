@@ -160,7 +160,7 @@ def finish(lab, session, port):
     show(lab.jitgate("denied"))
 
     step("The control plane's activity log: who asked, who was let in, and how it ended")
-    activity(lab)
+    activity(lab, port)
     lab.stop()
 
 
@@ -172,17 +172,18 @@ def show_audit(lab, port):
     say(f"  (and {len(probes)} records of the connections that measured the times above)")
 
 
-def activity(lab):
+def activity(lab, port):
     def has_ended():
-        return "grant_expired" in read_activity(lab)
+        return any("has ended" in line for line in read_activity(lab))
 
     hosts.wait_for(has_ended, 10, "the activity log has the grant's end")
-    lines = read_activity(lab).splitlines()
-    show("\n".join(line for line in lines if "session_" not in line))
+    lines = [line for line in read_activity(lab) if "session" not in line or f" port {port} " in line]
+    show("\n".join(lines))
 
 
 def read_activity(lab):
-    return hosts.run(*lab.requester.enter(["jitgate", "activity"]), env=lab.environment("carol"))
+    command = ["jitgate", "activity", "--lines", "1000"]
+    return hosts.run(*lab.requester.enter(command), env=lab.environment("carol")).splitlines()
 
 
 def main():
