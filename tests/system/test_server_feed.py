@@ -133,6 +133,12 @@ def test_many_documents_come_in_pages(server, admin, alice):
     assert answer.status == 400
 
 
+def store_revision(server):
+    text = server.call("GET", "/metrics").body.decode()
+    return next(line.split()[1] for line in text.splitlines()
+                if line.startswith("jitgate_server_store_revision "))
+
+
 def test_the_same_event_again_is_the_same_event(server, admin, alice):
     admin.put({"vm1": [rule()]})
     agent = server.enroll("vm1")
@@ -141,8 +147,10 @@ def test_the_same_event_again_is_the_same_event(server, admin, alice):
               ("document_admitted", "grant_active", "session_opened")]
     assert agent.post(*events[:2])["acknowledged"] == 2
     assert agent.post(*events)["acknowledged"] == 3
+    revision = store_revision(server)
     assert agent.post(*events, *events)["acknowledged"] == 3
     assert agent.post(*events[:1])["acknowledged"] == 1
+    assert store_revision(server) == revision  # nothing was written again
     held = [Held(agent.post, *events, agent.event("grant_expired", grant=grant)),
             Held(agent.post, *events)]
     assert {call.result().status for call in held} == {202}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From a request to its grant, and what becomes of it."""
 
+import json
 import time
 
 from control_plane import Held, Server, ask, claims, header, policy, policy_id, rule, vm_id
@@ -102,13 +103,22 @@ def test_a_newer_request_takes_the_place_of_the_older(server, admin, alice):
 
 
 def test_of_requests_at_once_one_is_left(server, admin, alice):
+    """They are all sent before the first is answered, each over its own connection."""
     admin.put({"vm1": [rule()]})
-    calls = [Held(alice.request, "vm1") for _ in range(12)]
-    ids = [call.result()["id"] for call in calls]
-    answer = alice.call("GET", "/v1/requests?vm=vm1&state=active")
-    assert len(answer["value"]) == 1
-    answer = alice.call("GET", "/v1/requests?vm=vm1&state=all")
-    assert sorted(one["id"] for one in answer["value"]) == sorted(ids)
+    connections = [server.connect() for _ in range(24)]
+    for connection in connections:
+        connection.connect()
+    body = json.dumps({"vm": "vm1", "ports": [{"number": 22}]})
+    headers = {"Authorization": f"Bearer {alice.token}", "Content-Type": "application/json"}
+    for _ in range(5):
+        for connection in connections:
+            connection.request("POST", "/v1/requests", body, headers)
+        ids = [json.loads(connection.getresponse().read())["id"] for connection in connections]
+        assert len(set(ids)) == len(connections)
+        active = alice.call("GET", "/v1/requests?vm=vm1&state=active")["value"]
+        assert len(active) == 1
+    for connection in connections:
+        connection.close()
 
 
 def test_ipv6(tmp_path):
