@@ -121,7 +121,8 @@ class Server:
 
     def start(self):
         self.log = open(os.path.join(self.directory, "server.log"), "ab")
-        self.process = subprocess.Popen([f"{BUILD}/jitgate-server", "-c", self.config],
+        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL",
+                                         f"{BUILD}/jitgate-server", "-c", self.config],
                                         stdout=self.log, stderr=self.log)
         end = time.monotonic() + 20
         while True:
