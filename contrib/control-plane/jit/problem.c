@@ -5,7 +5,7 @@
 #include "agent/common/text.h"
 #include "contrib/control-plane/jit/problem.h"
 
-static int problem_vset(struct problem *problem, unsigned status, const char *code,
+static _printf_(4, 0) int problem_vset(struct problem *problem, unsigned status, const char *code,
 	const char *format, va_list arguments)
 {
 	problem->status = status;

@@ -45,7 +45,7 @@ static void change_end(struct change *change, int error, int64_t revision)
 	done(error, revision, userdata);
 }
 
-static char *key_format(const char *format, va_list arguments)
+static _printf_(1, 0) char *key_format(const char *format, va_list arguments)
 {
 	char *key;
 
