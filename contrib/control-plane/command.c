@@ -22,7 +22,9 @@
 #define VM_ID_BYTES_MAX 512
 
 struct options {
-	const char *principal, *role, *scope, *duration, *vm;
+	const char *principal, *role, *scope, *duration;
+	const char **vms;
+	size_t n_vms;
 };
 
 /* An open store, and what the call that is waited for told. */
@@ -41,7 +43,7 @@ static const char usage[] =
 	"[--for DURATION]\n"
 	"       jitgate-server [-c FILE] token list\n"
 	"       jitgate-server [-c FILE] token revoke ID\n"
-	"       jitgate-server [-c FILE] enrollment new --vm ID\n";
+	"       jitgate-server [-c FILE] enrollment new --vm ID ...\n";
 
 static const char token_new_help[] =
 	"Makes a token and prints it, once: only its hash is kept.\n\n"
@@ -60,7 +62,8 @@ static const char token_revoke_help[] =
 static const char enrollment_new_help[] =
 	"Makes a token with which a VM joins (`jitgate enroll`), good once and for an hour, and "
 	"prints it.\n\n"
-	"  --vm ID            the VM's id, as documents will name it\n\n"
+	"  --vm ID            the VM's id, as documents will name it; several --vm give a token\n"
+	"                     each, a line each, in their order\n\n"
 	"Example: jitgate-server enrollment new --vm "
 	"/subscriptions/S/resourceGroups/R/providers/Microsoft.Compute/virtualMachines/web-1\n";
 
@@ -283,11 +286,11 @@ static int token_revoke(struct session *session, const char *id)
 	return EXIT_SUCCESS;
 }
 
-static int enrollment_new(struct session *session, const struct options *options)
+static int enroll(struct session *session, const char *vm)
 {
 	_cleanup_(freep) char *value = NULL;
 	char text[CREDENTIAL_STRING_MAX], hash[CREDENTIAL_HASH_MAX];
-	json_auto_t *json = json_pack("{s:s}", "vm", options->vm);
+	json_auto_t *json = json_pack("{s:s}", "vm", vm);
 
 	value = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	if (!value || credential_new(CREDENTIAL_ENROLLMENT, text) < 0 ||
@@ -297,6 +300,15 @@ static int enrollment_new(struct session *session, const struct options *options
 		return EXIT_FAILURE;
 	puts(text);
 	return EXIT_SUCCESS;
+}
+
+static int enrollment_new(struct session *session, const struct options *options)
+{
+	int status = EXIT_SUCCESS;
+
+	for (size_t i = 0; i < options->n_vms && status == EXIT_SUCCESS; i++)
+		status = enroll(session, options->vms[i]);
+	return status;
 }
 
 static int check_token_new(const struct options *options)
@@ -333,10 +345,17 @@ static int check_token_list(const struct options *options)
 
 static int check_enrollment_new(const struct options *options)
 {
-	if (!options->vm || !*options->vm || strlen(options->vm) > VM_ID_BYTES_MAX ||
-		strpbrk(options->vm, " \t") || !text_is_printable(options->vm))
-		return fail_usage(
-			"enrollment new needs --vm, 1 to %d bytes without spaces", VM_ID_BYTES_MAX);
+	static const char what[] = "enrollment new needs --vm, 1 to %d bytes without spaces";
+
+	if (options->n_vms == 0)
+		return fail_usage(what, VM_ID_BYTES_MAX);
+	for (size_t i = 0; i < options->n_vms; i++) {
+		const char *vm = options->vms[i];
+
+		if (!*vm || strlen(vm) > VM_ID_BYTES_MAX || strpbrk(vm, " \t") ||
+			!text_is_printable(vm))
+			return fail_usage(what, VM_ID_BYTES_MAX);
+	}
 	return 0;
 }
 
@@ -399,7 +418,7 @@ static int options_read(const struct command *command, int n_arguments, char **a
 				: letter == 'r' ? &options->role
 				: letter == 's' ? &options->scope
 				: letter == 'f' ? &options->duration
-						: &options->vm) = optarg;
+						: &options->vms[options->n_vms++]) = optarg;
 	}
 	if (n_arguments - optind != (command->run_id ? 1 : 0))
 		return fail_usage("%s %s takes %s", command->first, command->second,
@@ -424,12 +443,15 @@ int command_run(const char *config_path, int n_arguments, char **arguments)
 {
 	_cleanup_(server_config_freep) struct server_config *config = NULL;
 	const struct command *command = command_find(n_arguments, arguments);
-	struct options options = { .duration = FOR_DEFAULT };
+	_cleanup_(freep) const char **vms = calloc(n_arguments, sizeof(*vms));
+	struct options options = { .duration = FOR_DEFAULT, .vms = vms };
 	_cleanup_(freep) char *error = NULL;
 	struct session session = { 0 };
 	const char *id = NULL;
 	int status;
 
+	if (!vms)
+		return fail("out of memory");
 	if (!command)
 		return fail_usage("no command \"%s%s%s\"", arguments[0], n_arguments > 1 ? " " : "",
 			n_arguments > 1 ? arguments[1] : "");

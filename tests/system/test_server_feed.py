@@ -256,3 +256,10 @@ def test_vms_and_their_last_contact(server, admin):
         seen += [one["name"] for one in page["value"]]
         path = page.body.get("nextLink", "").removeprefix(server.url)
     assert seen == ["vm1", "vm2", "vm3"]
+
+
+def test_several_vms_get_an_enrollment_each_in_their_order(server):
+    vms = [vm_id(f"vm{i}") for i in range(3)]
+    tokens = server.command("enrollment", "new", *(w for vm in vms for w in ("--vm", vm))).split()
+    answers = [server.call("POST", "/v1/enroll", token=token) for token in tokens]
+    assert [answer["vmId"] for answer in answers] == vms
