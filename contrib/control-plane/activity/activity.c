@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <string.h>
+#include <syslog.h>
 
 #include "agent/common/times.h"
 #include "contrib/control-plane/activity/activity.h"
 #include "contrib/control-plane/jit/api.h"
 #include "contrib/control-plane/jit/names.h"
+#include "contrib/control-plane/server.h"
 #include "contrib/control-plane/state/instant.h"
 
 #define ENTRY_MESSAGE_BYTES_MAX 1024
@@ -69,7 +71,7 @@ static void answer_done(int error, int64_t revision, void *userdata)
 
 	(void)revision;
 	if (error < 0)
-		fprintf(stderr, "<3>can't write to the activity log: %s\n", strerror(-error));
+		server_log(LOG_ERR, "can't write to the activity log: %s", strerror(-error));
 	http_respond_error(answer->request, answer->status, answer->code, "%s", answer->message);
 	json_decref(answer->json);
 	free(answer);

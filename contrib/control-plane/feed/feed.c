@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <syslog.h>
 
 #include "agent/common/times.h"
 #include "contrib/control-plane/feed/documents.h"

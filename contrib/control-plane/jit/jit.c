@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <string.h>
+#include <syslog.h>
 
 #include "contrib/control-plane/jit/holds.h"
 #include "contrib/control-plane/jit/jit.h"
 #include "contrib/control-plane/jit/names.h"
+#include "contrib/control-plane/server.h"
 
 enum {
 	WATCH_POLICIES,
@@ -324,7 +326,7 @@ static void on_events(struct jit *jit, unsigned what, int error, const struct st
 			return;
 		}
 		if (r < 0)
-			fprintf(stderr, "<3>%s: not as this version writes it; left out\n",
+			server_log(LOG_ERR, "%s: not as this version writes it; left out",
 				events[i].entry.key);
 	}
 }
