@@ -92,12 +92,22 @@ class Lab:
         self.plane = Host(router, "plane", "10.20.0.5")
         self.requester = Host(router, "requester", "198.51.100.7")
         self.stranger = Host(router, "stranger", "203.0.113.66")
-        names = self.path / "hosts"
-        names.write_text(f"127.0.0.1 localhost\n{self.vm.address} {VM_NAME}\n{self.plane.address} {PLANE}\n")
-        run("mount", "--bind", str(names), "/etc/hosts")
+        self.take_etc()
         run("mount", "-t", "tmpfs", "tmpfs", "/run")
         for directory in ("/run/sshd", "/run/jitgate-poll"):
             os.mkdir(directory, 0o755)
+
+    def take_etc(self):
+        """A copy of /etc in this mount namespace, as far as it can be read: names of hosts and users are the lab's own."""
+        etc = self.path / "etc"
+        subprocess.run(["cp", "--recursive", "--preserve=mode,links", "/etc", str(etc)], check=False, capture_output=True)
+        (etc / "hosts").write_text(
+            f"127.0.0.1 localhost\n{self.vm.address} {VM_NAME}\n{self.plane.address} {PLANE}\n")
+        for name, lines in (("passwd", "jitgate-poll:x:64502:64502::/:/usr/sbin/nologin\n"),
+                            ("group", "jitgate:x:64501:jitgate-poll\njitgate-poll:x:64502:\n")):
+            known = etc / name
+            known.write_text(re.sub("(?m)^jitgate.*\n", "", known.read_text()) + lines)
+        run("mount", "--bind", str(etc), "/etc")
 
     def start(self, host, *command):
         log = (self.path / f"{pathlib.Path(command[0]).name}.log").open("a")
@@ -170,17 +180,12 @@ class Lab:
                  10, "the control plane's policy is there")
 
     def make_poll_user(self):
-        """jitgate-poll runs as a user of its own, which this mount namespace alone knows; without root, as nobody in a user
-        namespace. Returns the command that it takes."""
+        """jitgate-poll runs as a user of its own; without root, as nobody in a user namespace. Returns the command that it
+        takes."""
         state = self.path / "poll"
         state.mkdir(0o700)
         if os.environ.get("JITGATE_LAB_UID", "0") != "0":
             return ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
-        for path, lines in (("/etc/passwd", "jitgate-poll:x:64502:64502::/:/usr/sbin/nologin\n"),
-                            ("/etc/group", "jitgate:x:64501:jitgate-poll\njitgate-poll:x:64502:\n")):
-            known = self.path / pathlib.Path(path).name
-            known.write_text(re.sub("(?m)^jitgate.*\n", "", pathlib.Path(path).read_text()) + lines)
-            run("mount", "--bind", str(known), path)
         self.path.chmod(0o711)
         for path in (state, self.path / "feed-token"):
             os.chown(path, 64502, 64502)
