@@ -30,7 +30,10 @@ RULE = {"number": 22, "protocol": "TCP", "allowedSourceAddressPrefix": "*", "max
 
 def run(*command, **options):
     """Runs a command, and returns what it prints."""
-    return subprocess.run(command, check=True, text=True, capture_output=True, **options).stdout
+    done = subprocess.run(command, text=True, capture_output=True, check=False, **options)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def wait_for(condition, seconds, what):
