@@ -18,6 +18,7 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 
 VM_NAME = "web-1"
 GROUP = "/subscriptions/lab/resourceGroups/web"
@@ -101,11 +102,14 @@ class Lab:
             os.mkdir(directory, 0o755)
 
     def take_etc(self):
-        """A copy of /etc in this mount namespace, as far as it can be read: names of hosts and users are the lab's own."""
+        """A copy of /etc in this mount namespace, as far as it can be read: names of hosts and users, and the machine's
+        id, are the lab's own."""
         etc = self.path / "etc"
         subprocess.run(["cp", "--recursive", "--preserve=mode,links", "/etc", str(etc)], check=False, capture_output=True)
         (etc / "hosts").write_text(
             f"127.0.0.1 localhost\n{self.vm.address} {VM_NAME}\n{self.plane.address} {PLANE}\n")
+        (etc / "machine-id").unlink(missing_ok=True)
+        (etc / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
         for name, lines in (("passwd", "jitgate-poll:x:64502:64502::/:/usr/sbin/nologin\n"),
                             ("group", "jitgate:x:64501:jitgate-poll\njitgate-poll:x:64502:\n")):
             known = etc / name
