@@ -27,17 +27,6 @@ static int get_copy(struct operation *operation, struct request **ret)
 	return request_copy(request, ret);
 }
 
-/* The first VM of a request for which the principal has neither role, or NULL. */
-static const char *find_unruled(const struct operation *operation, const struct request *request,
-	enum role role, enum role other)
-{
-	for (size_t i = 0; i < request->n_vms; i++)
-		if (!principal_has(operation->principal, role, request->vms[i].id) &&
-			!principal_has(operation->principal, other, request->vms[i].id))
-			return request->vms[i].id;
-	return NULL;
-}
-
 static int deny(
 	struct operation *operation, const struct request *request, enum role role, const char *vm)
 {
@@ -61,16 +50,6 @@ static bool opens(const struct access *access)
 	return access->opens;
 }
 
-static bool is_denied(const struct access *access)
-{
-	return access->status == ACCESS_DENIED;
-}
-
-static bool is_revoked(const struct access *access)
-{
-	return access->status == ACCESS_REVOKED;
-}
-
 static int put(struct operation *operation, struct change *change, const struct request *request,
 	bool (*wanted)(const struct access *access), const char *message)
 {
@@ -79,7 +58,7 @@ static int put(struct operation *operation, struct change *change, const struct 
 	if (r == 0)
 		r = operation_put_request(operation, change, request);
 	if (r == 0)
-		r = operation_put_documents(operation, change, request);
+		r = operation_put_documents(operation, change, request, operation->reason);
 	if (r == 0)
 		r = operation_add_entries(
 			operation, change, request, wanted, operation->reason, message);
@@ -89,9 +68,10 @@ static int put(struct operation *operation, struct change *change, const struct 
 /* Rights of who decides on what waits. */
 static int check_approver(struct operation *operation, const struct request *request)
 {
-	const char *vm = find_unruled(operation, request, ROLE_APPROVER, ROLE_APPROVER);
-
-	return vm ? deny(operation, request, ROLE_APPROVER, vm) : 0;
+	for (size_t i = 0; i < request->n_vms; i++)
+		if (!principal_has(operation->principal, ROLE_APPROVER, request->vms[i].id))
+			return deny(operation, request, ROLE_APPROVER, request->vms[i].id);
+	return 0;
 }
 
 static bool is_pending(const struct operation *operation, const struct request *request)
@@ -166,26 +146,47 @@ static int build_deny(struct change *change, void *userdata)
 
 			if (access_status_at(request, access, operation_now(operation)) ==
 				ACCESS_PENDING)
-				access->status = ACCESS_DENIED;
+				access_end(access, ACCESS_DENIED);
 		}
-	return r == 0 ? put(operation, change, request, is_denied, "denied") : r;
+	return r == 0 ? put(operation, change, request, access_ends, "denied") : r;
 }
 
+/* To shut what one opened oneself takes no role that may have been lost since. */
+static bool may_revoke(
+	const struct operation *operation, const struct request *request, const char *vm)
+{
+	const struct principal *principal = operation->principal;
+
+	return strcmp(request->requestor, principal->name) == 0 ||
+		principal_has(principal, ROLE_APPROVER, vm) ||
+		principal_has(principal, ROLE_ADMINISTRATOR, vm);
+}
+
+/* At the VMs that are the caller's to shut: what else the request is for keeps nobody from that. */
 static int mark_revoked(struct operation *operation, struct request *request)
 {
-	if (!request_is_active(request, operation_now(operation)))
-		return conflict(operation, "has ended already");
-	for (size_t i = 0; i < request->n_vms; i++)
-		for (size_t k = 0; k < request->vms[i].n_ports; k++) {
-			struct access *access = &request->vms[i].ports[k];
-			enum access_status status =
-				access_status_at(request, access, operation_now(operation));
+	int64_t now = operation_now(operation);
+	const char *denied = NULL;
+	bool may = false, did = false;
 
-			if (status > ACCESS_PENDING)
-				continue;
-			access->shuts = status == ACCESS_GRANTED;
-			access->status = ACCESS_REVOKED;
+	for (size_t i = 0; i < request->n_vms; i++) {
+		const struct request_vm *vm = &request->vms[i];
+
+		if (!may_revoke(operation, request, vm->id)) {
+			denied = denied ? denied : vm->id;
+			continue;
 		}
+		may = true;
+		for (size_t k = 0; k < vm->n_ports; k++)
+			if (access_status_at(request, &vm->ports[k], now) <= ACCESS_PENDING) {
+				access_end(&vm->ports[k], ACCESS_REVOKED);
+				did = true;
+			}
+	}
+	if (!may)
+		return deny(operation, request, ROLE_APPROVER, denied);
+	if (!did)
+		return conflict(operation, "has ended already");
 	return decision_set(&request->revocation, operation->principal->name, operation->now_usec,
 		operation->reason);
 }
@@ -194,7 +195,6 @@ static int build_revoke(struct change *change, void *userdata)
 {
 	struct operation *operation = userdata;
 	_cleanup_(request_freep) struct request *request = NULL;
-	const char *vm = NULL;
 	int r;
 
 	r = get_copy(operation, &request);
@@ -203,11 +203,8 @@ static int build_revoke(struct change *change, void *userdata)
 	if (operation->policy_key && strcmp(operation->policy_key, request->policy_key) != 0)
 		return problem_set(&operation->problem, 404, "ResourceNotFound",
 			"request %s is of another policy", operation->id);
-	/* To shut what one opened oneself takes no role that may have been lost since. */
-	if (strcmp(request->requestor, operation->principal->name) != 0)
-		vm = find_unruled(operation, request, ROLE_APPROVER, ROLE_ADMINISTRATOR);
-	r = vm ? deny(operation, request, ROLE_APPROVER, vm) : mark_revoked(operation, request);
-	return r == 0 ? put(operation, change, request, is_revoked, "revoked") : r;
+	r = mark_revoked(operation, request);
+	return r == 0 ? put(operation, change, request, access_ends, "revoked") : r;
 }
 
 static void succeed(struct operation *operation)

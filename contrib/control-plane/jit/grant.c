@@ -86,10 +86,10 @@ static int build(struct change *change, void *userdata)
 	if (r == 0)
 		r = operation_put_request(operation, change, request);
 	if (r == 0)
-		r = operation_put_documents(operation, change, request);
+		r = operation_put_documents(operation, change, request, NULL);
 	if (r == 0)
-		r = operation_add_entries(operation, change, request, access_is_touched,
-			request->justification, "granted");
+		r = operation_add_entries(
+			operation, change, request, NULL, request->justification, "granted");
 	return r;
 }
 

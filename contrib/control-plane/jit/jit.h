@@ -25,6 +25,7 @@
 
 #define JIT_POLICIES_MAX 10000
 #define JIT_REQUESTS_MAX 100000
+#define JIT_ACTIVE_MAX 1000 /* ports of one person at one VM, granted or pending */
 #define JIT_REQUEST_KEPT_SECONDS (30 * 24 * 3600)
 #define JIT_DOCUMENT_KEPT_SECONDS 3600
 

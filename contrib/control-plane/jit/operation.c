@@ -179,36 +179,42 @@ int operation_put_document(struct operation *operation, struct change *change,
 	return r < 0 ? r : change_put_text(change, document, until, "documents/%s|%s", vm_key, jti);
 }
 
-/* One revocation for all grants of the request that end at a VM. */
+/*
+ * One revocation for all grants of the request that end at a VM. The grants themselves are handed
+ * out no more: an agent that has not seen them yet would open the port for a moment, and whoever
+ * connects in it stays.
+ */
 static int put_revocation(struct operation *operation, struct change *change,
-	const struct request *request, size_t i_vm)
+	const struct request *request, size_t i_vm, const char *reason)
 {
 	const struct request_vm *vm = &request->vms[i_vm];
 	char grant[GRANT_ID_BYTES_MAX], jti[DOCUMENT_JTI_BYTES_MAX];
 	json_t *jtis = json_array();
 	json_t *claims;
 	int64_t until = 0;
+	int r = 0;
 
-	for (size_t k = 0; k < vm->n_ports; k++) {
+	for (size_t k = 0; k < vm->n_ports && r == 0; k++) {
 		if (!vm->ports[k].shuts)
 			continue;
 		grant_id_format(request->key, i_vm, k, grant);
 		json_array_append_new(jtis, json_string(grant));
+		r = change_delete(change, "documents/%s|%s", vm->key, grant);
 		if (vm->ports[k].end > until)
 			until = vm->ports[k].end;
 	}
-	if (json_array_size(jtis) == 0) {
+	if (r < 0 || json_array_size(jtis) == 0) {
 		json_decref(jtis);
-		return 0;
+		return r;
 	}
 	claims = claims_revocation(request, i_vm, jtis, operation->jit->options.url,
-		operation_now(operation), operation->kills, operation->reason, jti);
+		operation_now(operation), operation->kills, reason, jti);
 	return operation_put_document(operation, change, DOCUMENT_REVOCATION, vm->key, jti, claims,
 		until + JIT_DOCUMENT_KEPT_SECONDS);
 }
 
-int operation_put_documents(
-	struct operation *operation, struct change *change, const struct request *request)
+int operation_put_documents(struct operation *operation, struct change *change,
+	const struct request *request, const char *reason)
 {
 	char jti[GRANT_ID_BYTES_MAX];
 	int r = 0;
@@ -226,14 +232,9 @@ int operation_put_documents(
 				vm->ports[k].end + JIT_DOCUMENT_KEPT_SECONDS);
 		}
 		if (r == 0)
-			r = put_revocation(operation, change, request, i);
+			r = put_revocation(operation, change, request, i, reason);
 	}
 	return r;
-}
-
-bool access_is_touched(const struct access *access)
-{
-	return access->opens || access->shuts || access->status == ACCESS_PENDING;
 }
 
 int operation_add_entries(struct operation *operation, struct change *change,
@@ -247,7 +248,7 @@ int operation_add_entries(struct operation *operation, struct change *change,
 			const struct access *access = &request->vms[i].ports[k];
 			char source[PREFIX_STRING_MAX];
 
-			if (!wanted(access))
+			if (wanted && !wanted(access))
 				continue;
 			r = activity_add(operation->jit->options.activity, change,
 				operation->now_usec,

@@ -76,20 +76,22 @@ int operation_guard_request(
 int operation_put_request(
 	struct operation *operation, struct change *change, const struct request *request);
 
-/* Signs and puts what a request's ports that open or shut need. reason may be NULL. */
-int operation_put_documents(
-	struct operation *operation, struct change *change, const struct request *request);
+/* Signs and puts what a request's ports that open or shut need; the grant of what shuts goes.
+ * reason (of the revocation) may be NULL. */
+int operation_put_documents(struct operation *operation, struct change *change,
+	const struct request *request, const char *reason);
 
-/* Ends what the ports of the request that open take the place of, in other requests. */
+bool access_ends(const struct access *access);
+
+/* Ends what the ports of the request take the place of in earlier ones of the same person. Returns
+ * PROBLEM too, where one person would have too much at a VM. */
 int operation_replace_older(
 	struct operation *operation, struct change *change, const struct request *request);
 
-/* An entry for each port of a request for which wanted returns true. */
+/* An entry for each port of a request for which wanted (NULL: all) returns true. */
 int operation_add_entries(struct operation *operation, struct change *change,
 	const struct request *request, bool (*wanted)(const struct access *access),
 	const char *reason, const char *message);
-
-bool access_is_touched(const struct access *access); /* opens, shuts or is pending */
 
 int operation_put_document(struct operation *operation, struct change *change,
 	enum document_kind kind, const char *vm_key, const char *jti, json_t *claims,

@@ -33,6 +33,13 @@ enum access_status access_status_at(
 	return now >= end ? ACCESS_EXPIRED : access->status;
 }
 
+void access_end(struct access *access, enum access_status status)
+{
+	access->ends = true;
+	access->shuts = access->status == ACCESS_GRANTED;
+	access->status = status;
+}
+
 bool access_is_same(const struct access *a, const struct access *b)
 {
 	return a->number == b->number && a->source.family == b->source.family &&

@@ -49,7 +49,8 @@ struct access {
 	enum access_status status;
 	/* What the change that is being built does to it; never stored. */
 	bool opens;
-	bool shuts;
+	bool ends; /* was granted or pending */
+	bool shuts; /* was granted */
 	struct progress progress;
 };
 
@@ -86,6 +87,9 @@ struct request {
 /* Status at a time in seconds; 0: as it is stored. */
 enum access_status access_status_at(
 	const struct request *request, const struct access *access, int64_t now);
+
+/* What is granted or pending is over, as status says. */
+void access_end(struct access *access, enum access_status status);
 
 /* The same number and source. */
 bool access_is_same(const struct access *a, const struct access *b);

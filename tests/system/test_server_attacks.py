@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What people with a right, and agents of one VM, must not gain by it."""
+
+from control_plane import claims, header, policy_id, rule, utc, vm_id
+from test_server_requests import port_of, status_of
+
+NAT = "203.0.113.7"
+
+
+def kinds(documents):
+    return [header(document)["typ"].split("+")[0] for document in documents]
+
+
+def from_source(person, source=NAT, **more):
+    answer = person.call("POST", "/v1/requests", {
+        "vm": vm_id("vm1"), "ports": [{"number": 22, "source": source}], **more})
+    assert answer.status == 201, answer
+    return answer.body
+
+
+def test_nobody_ends_anothers_access_by_asking_for_the_same(server, admin, alice, bob):
+    """To revoke takes a role; two people may sit behind one address."""
+    admin.put({"vm1": [rule()]})
+    agent = server.enroll("vm1")
+    agent.fetch()
+    mallory = server.person("mallory@example.org", "requester")
+    first = from_source(alice, duration="PT2H")
+    second = from_source(mallory, duration="PT5M")
+    assert kinds(agent.fetch()) == ["jit-grant", "jit-grant"]
+    assert status_of(alice.get(first["id"])) == ("Initiated", "UserRequested")
+    assert status_of(alice.get(second["id"])) == ("Initiated", "UserRequested")
+    # So with what an approver grants.
+    admin.put({"vm1": [rule(approvalRequired=True)]})
+    third = from_source(mallory, duration="PT5M")
+    assert bob.call("POST", f"/v1/requests/{third['id']}/approve", {}).status == 200
+    assert status_of(alice.get(first["id"])) == ("Initiated", "UserRequested")
+    assert status_of(alice.get(second["id"])) == ("Revoked", "NewerRequestInitiated")
+
+
+def test_what_is_replaced_is_in_the_log(server, admin, alice, bob):
+    admin.put({"vm1": [rule()]})
+    agent = server.enroll("vm1")
+    older, newer = from_source(alice), from_source(alice, justification="again")
+    (first, *_) = admin.activity(request=older["id"])
+    assert newer["id"] in first["message"] and first["principal"] == "alice@example.org"
+    assert first["source"] == NAT and first["port"] == 22
+    *_, revocation = agent.fetch()
+    assert claims(revocation)["reason"] == "a newer request took its place"
+
+
+def test_a_revoked_grant_is_handed_out_no_more(server, admin, alice):
+    """An agent that was away would open the port between the two, and a session would stay."""
+    admin.put({"vm1": [rule()]})
+    agent = server.enroll("vm1")
+    agent.fetch()
+    grant = port_of(alice.request())["grant"]
+    request = grant.split(".")[0]
+    assert alice.call("POST", f"/v1/requests/{request}/revoke", {}).status == 200
+    (document,) = agent.fetch()
+    assert claims(document)["revokes"] == [grant]
+    agent.cursor = None
+    assert kinds(agent.fetch()) == ["jit-policy", "jit-revocation"]
+
+
+def test_whoever_rules_one_vm_of_a_request_shuts_it_there(server, admin, alice):
+    admin.put({"vm1": [rule()], "vm2": [rule()]})
+    agents = {name: server.enroll(name) for name in ("vm1", "vm2")}
+    for agent in agents.values():
+        agent.fetch()
+    request = alice.call("POST", policy_id() + "/initiate", {"virtualMachines": [
+        {"id": vm_id(name), "ports": [{"number": 22, "endTimeUtc": utc(600)}]}
+        for name in ("vm1", "vm2")]})["id"]
+    dave = server.person("dave", "approver", vm_id("vm1"))
+    eve = server.person("eve", "reader", vm_id("vm1"))
+    assert eve.call("POST", f"/v1/requests/{request}/revoke", {}).status == 403
+    answer = dave.call("POST", f"/v1/requests/{request}/revoke", {"reason": "mine"})
+    assert answer.status == 200, answer
+    assert [vm["id"] for vm in answer["virtualMachines"]] == [vm_id("vm1")]
+    assert status_of(answer.body) == ("Revoked", "UserRequested")
+    assert kinds(agents["vm1"].fetch()) == ["jit-revocation"]
+    assert kinds(agents["vm2"].fetch()) == ["jit-grant"]
+    assert dave.call("POST", f"/v1/requests/{request}/revoke", {}).status == 409
+    told = admin.activity(request=request, principal="dave")
+    assert [entry["vm"] for entry in told if entry["result"] == "Succeeded"] == [vm_id("vm1")]
+    # The rest is still its owner's to shut, and is told once.
+    assert alice.call("POST", f"/v1/requests/{request}/revoke", {}).status == 200
+    assert kinds(agents["vm2"].fetch()) == ["jit-revocation"] and agents["vm1"].fetch() == []
+    (entry,) = [entry for entry in admin.activity(request=request, principal="alice@example.org")
+                if entry["operation"] == "jitgate/requests/revoke/action"]
+    assert entry["vm"] == vm_id("vm2")
+
+
+def test_one_person_cannot_fill_a_vm(server, admin, alice):
+    """An agent takes so many grants and no more: the next person would be refused there."""
+    admin.put({"vm1": [rule(1000 + i) for i in range(64)]})
+    bodies = [{"vm": "vm1", "ports": [{"number": 1000 + i, "source": f"198.51.100.{k}"}
+                                      for i in range(64)]} for k in range(16)]
+    answers = [alice.call("POST", "/v1/requests", body) for body in bodies]
+    assert [answer.status for answer in answers] == 15 * [201] + [429]
+    assert answers[-1].code == "TooManyRequests" and "1000" in answers[-1]["error"]["message"]
+    # What takes the place of one's own is no more than there was.
+    assert alice.call("POST", "/v1/requests", bodies[0]).status == 201
+    carol = server.person("carol", "requester")
+    assert carol.call("POST", "/v1/requests", bodies[15]).status == 201
