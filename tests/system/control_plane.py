@@ -187,6 +187,11 @@ class Server:
         assert answer.status == 200, answer
         return AgentOf(self, vm, answer["credential"])
 
+    def metric(self, name):
+        text = self.call("GET", "/metrics").body.decode()
+        (line,) = [line for line in text.splitlines() if line.startswith(name + " ")]
+        return float(line.split()[1])
+
     def connect(self, timeout=30):
         if not self.tls:
             return http.client.HTTPConnection(self.host, self.port, timeout=timeout)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What people with a right, and agents of one VM, must not gain by it."""
 
+import json
+import time
+
 from control_plane import claims, header, policy_id, rule, utc, vm_id
 from test_server_requests import port_of, status_of
 
@@ -102,3 +105,52 @@ def test_one_person_cannot_fill_a_vm(server, admin, alice):
     assert alice.call("POST", "/v1/requests", bodies[0]).status == 201
     carol = server.person("carol", "requester")
     assert carol.call("POST", "/v1/requests", bodies[15]).status == 201
+
+
+def fill(server, person, n, machines):
+    """n requests of a person, each in the place of the one before at its VM. Their ids."""
+    headers = {"Authorization": f"Bearer {person.token}", "Content-Type": "application/json"}
+    connections, ids = [server.connect() for _ in machines], []
+    for _ in range(n // len(machines)):
+        for connection, name in zip(connections, machines):
+            body = json.dumps({"vm": vm_id(name), "ports": [{"number": 22}]})
+            connection.request("POST", "/v1/requests", body, headers)
+        for connection in connections:
+            response = connection.getresponse()
+            text = response.read()
+            assert response.status == 201, text
+            ids.append(json.loads(text)["id"])
+    for connection in connections:
+        connection.close()
+    return ids
+
+
+def test_one_persons_requests_are_not_in_the_way_of_others(server, admin, alice, measure):
+    """What is kept is bounded: the oldest of one's own go, and nobody is locked out."""
+    machines = [f"vm{i}" for i in range(24)]
+    admin.put({name: [rule()] for name in machines})
+    carol = server.person("carol", "requester")
+    kept = carol.request()["id"]
+    begun = time.monotonic()
+    ids = fill(server, alice, 10_008, machines)
+    measure("requests a second", round(len(ids) / (time.monotonic() - begun)))
+    # Those that were under way at once have passed the bound; the next brings it back.
+    ids.append(alice.request("vm0")["id"])
+    ids.append(alice.request("vm0")["id"])
+    assert server.metric("jitgate_server_requests") == 10_001
+    ids.sort()
+    assert alice.call("GET", f"/v1/requests/{ids[0]}").status == 404
+    assert alice.get(ids[-1])["id"] == ids[-1] and carol.get(kept)["id"] == kept
+    # It stays in the log.
+    assert admin.activity(request=ids[-1])
+
+
+def test_ones_own_requests_are_listed_under_me(server, admin, alice):
+    admin.put({"vm1": [rule()]})
+    carol = server.person("Carol", "requester")
+    hers, mine = carol.request()["id"], alice.request()["id"]
+    for query, wanted in (("me", mine), ("Alice@Example.org", mine), ("Carol", hers)):
+        listed = alice.call("GET", f"/v1/requests?requestor={query}")["value"]
+        assert [one["id"] for one in listed] == [wanted], query
+    for query in ("", "carol", "nobody"):
+        assert alice.call("GET", f"/v1/requests?requestor={query}")["value"] == []

@@ -18,8 +18,9 @@ static json_t *policies_to_json(const struct jit_vm *vm)
 {
 	json_t *json = json_array();
 
-	for (size_t i = 0; vm && i < vm->n_policies; i++)
-		json_array_append_new(json, json_string(vm->policies[i]->id));
+	for (size_t i = 0; vm && i < vm->policies.n; i++)
+		json_array_append_new(
+			json, json_string(((struct policy *)vm->policies.items[i])->id));
 	return json;
 }
 
@@ -82,7 +83,7 @@ void feed_handle_vms(struct http_request *call, void *userdata)
 	}
 	value = json_array();
 	while (merge_next(&merge)) {
-		bool is_named = merge.vm && merge.vm->n_policies > 0;
+		bool is_named = merge.vm && merge.vm->policies.n > 0;
 		const char *id = merge.vm ? merge.vm->id : merge.agent->id;
 
 		if ((!is_named && !(merge.agent && merge.agent->id)) ||

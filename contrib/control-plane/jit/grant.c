@@ -9,6 +9,8 @@
 #include "contrib/control-plane/jit/names.h"
 #include "contrib/control-plane/jit/write.h"
 
+#define DROPPED_MAX 16 /* older requests for a new one */
+
 static int check_rights(struct operation *operation, const char *resource)
 {
 	for (size_t i = 0; i < operation->ask->n_vms; i++) {
@@ -53,6 +55,52 @@ static int evaluate_any(struct operation *operation, struct request **ret)
 	return PROBLEM;
 }
 
+static int drop(struct change *change, const struct request *request)
+{
+	char grant[GRANT_ID_BYTES_MAX];
+	int r = change_compare(change, request->mod_revision, "requests/%s", request->key);
+
+	if (r == 0)
+		r = change_delete(change, "requests/%s", request->key);
+	for (size_t i = 0; i < request->n_vms; i++)
+		for (size_t k = 0; k < request->vms[i].n_ports && r == 0; k++) {
+			if (request->vms[i].ports[k].progress.mod_revision == 0)
+				continue;
+			grant_id_format(request->key, i, k, grant);
+			r = change_delete(change, "progress/%s", grant);
+		}
+	return r;
+}
+
+/* The oldest that has ended makes room for one more: one's own where one has that many, so that
+ * nobody's requests are in the way of another's for long. */
+static int make_room(struct operation *operation, struct change *change)
+{
+	const struct jit *jit = operation->jit;
+	const struct table *own = jit_find_requests_of(jit, operation->principal->name);
+	bool is_own = own && own->n >= JIT_REQUESTS_PER_PERSON_MAX;
+	const struct table *full = is_own ? own : &jit->requests;
+	const size_t n_max = is_own ? JIT_REQUESTS_PER_PERSON_MAX : JIT_REQUESTS_MAX;
+	size_t n_dropped = 0;
+	int r = 0;
+
+	if (full->n < n_max)
+		return 0;
+	/* Several that are made at once may have passed the bound. */
+	for (size_t i = 0;
+		r == 0 && i < full->n && n_dropped < DROPPED_MAX && n_dropped <= full->n - n_max;
+		i++)
+		if (!request_is_active(full->items[i], operation_now(operation))) {
+			r = drop(change, full->items[i]);
+			n_dropped++;
+		}
+	if (r < 0 || n_dropped > 0)
+		return r;
+	return problem_set(&operation->problem, 429, "TooManyRequests",
+		"%zu requests%s%s are active, which is the most", full->n, is_own ? " of " : "",
+		is_own ? operation->principal->name : "");
+}
+
 /* What a refusal's entry in the log names, as far as it was understood. */
 static void note_ask(struct operation *operation)
 {
@@ -71,14 +119,12 @@ static int build(struct change *change, void *userdata)
 
 	note_ask(operation);
 	r = check_rights(operation, operation->entry.resource);
-	if (r == 0 && operation->jit->requests.n >= JIT_REQUESTS_MAX)
-		r = problem_set(&operation->problem, 429, "TooManyRequests",
-			"%d requests of the last days are kept, which is the most",
-			JIT_REQUESTS_MAX);
 	if (r != 0)
 		return r;
 	r = operation->policy_key ? evaluate_named(operation, &request)
 				  : evaluate_any(operation, &request);
+	if (r == 0)
+		r = make_room(operation, change);
 	if (r == 0)
 		r = operation_guard_request(operation, change, request);
 	if (r == 0)

@@ -38,7 +38,8 @@ struct policy_list jit_find_policies(const char *vm_key, void *userdata)
 {
 	const struct jit_vm *vm = jit_find_vm(userdata, vm_key);
 
-	return vm ? (struct policy_list){ vm->policies, vm->n_policies }
+	return vm ? (struct policy_list){ (const struct policy *const *)vm->policies.items,
+		vm->policies.n }
 		  : (struct policy_list){ NULL, 0 };
 }
 
@@ -58,6 +59,13 @@ struct access *jit_find_grant(
 		return NULL;
 	*ret_request = request;
 	return &request->vms[i].ports[k];
+}
+
+const struct table *jit_find_requests_of(const struct jit *jit, const char *requestor)
+{
+	const struct jit_person *person = table_find(&jit->people, requestor);
+
+	return person ? &person->requests : NULL;
 }
 
 /* VMs stay: what was once named has its key in the store. */
@@ -82,77 +90,46 @@ static struct jit_vm *vm_ensure(struct jit *jit, const char *key, const char *id
 
 static void vm_free(struct jit_vm *vm)
 {
-	free(vm->policies);
-	free(vm->requests);
+	table_done(&vm->policies);
+	table_done(&vm->requests);
 	free(vm->key);
 	free(vm->id);
 	free(vm);
 }
 
-/* A place more in a vector of pointers. */
-static int grow(void *vector, size_t n, size_t *n_allocated)
+static void person_free(struct jit_person *person)
 {
-	void **items = *(void ***)vector;
-	size_t n_wanted = *n_allocated ? 2 * *n_allocated : 2;
+	table_done(&person->requests);
+	free(person->key);
+	free(person);
+}
 
-	if (n < *n_allocated)
-		return 0;
-	items = reallocarray(items, n_wanted, sizeof(*items));
-	if (!items)
+static int person_add_request(struct jit *jit, struct request *request)
+{
+	struct jit_person *person = table_find(&jit->people, request->requestor);
+
+	if (person)
+		return table_insert(&person->requests, request);
+	person = calloc(1, sizeof(*person));
+	if (!person)
 		return -ENOMEM;
-	*(void ***)vector = items;
-	*n_allocated = n_wanted;
-	return 0;
+	person->key = strdup(request->requestor);
+	if (person->key && table_insert(&person->requests, request) == 0 &&
+		table_insert(&jit->people, person) == 0)
+		return 0;
+	person_free(person);
+	return -ENOMEM;
 }
 
-static int vm_add_policy(struct jit_vm *vm, const struct policy *policy)
+static void person_remove_request(struct jit *jit, const struct request *request)
 {
-	size_t i = vm->n_policies;
-	int r = grow(&vm->policies, vm->n_policies, &vm->n_policies_allocated);
+	struct jit_person *person = table_find(&jit->people, request->requestor);
 
-	if (r < 0)
-		return r;
-	for (; i > 0 && strcmp(vm->policies[i - 1]->key, policy->key) > 0; i--)
-		vm->policies[i] = vm->policies[i - 1];
-	vm->policies[i] = policy;
-	vm->n_policies++;
-	return 0;
-}
-
-static void vm_remove_policy(struct jit_vm *vm, const struct policy *policy)
-{
-	for (size_t i = 0; i < vm->n_policies; i++)
-		if (vm->policies[i] == policy) {
-			memmove(&vm->policies[i], &vm->policies[i + 1],
-				(vm->n_policies - i - 1) * sizeof(*vm->policies));
-			vm->n_policies--;
-			return;
-		}
-}
-
-static int vm_add_request(struct jit_vm *vm, struct request *request)
-{
-	size_t i = vm->n_requests;
-	int r = grow(&vm->requests, vm->n_requests, &vm->n_requests_allocated);
-
-	if (r < 0)
-		return r;
-	for (; i > 0 && strcmp(vm->requests[i - 1]->key, request->key) > 0; i--)
-		vm->requests[i] = vm->requests[i - 1];
-	vm->requests[i] = request;
-	vm->n_requests++;
-	return 0;
-}
-
-static void vm_remove_request(struct jit_vm *vm, const struct request *request)
-{
-	for (size_t i = 0; i < vm->n_requests; i++)
-		if (vm->requests[i] == request) {
-			memmove(&vm->requests[i], &vm->requests[i + 1],
-				(vm->n_requests - i - 1) * sizeof(*vm->requests));
-			vm->n_requests--;
-			return;
-		}
+	if (!person)
+		return;
+	(void)table_remove(&person->requests, request->key);
+	if (person->requests.n == 0)
+		person_free(table_remove(&jit->people, person->key));
 }
 
 static void policy_forget(struct jit *jit, const char *key)
@@ -163,7 +140,7 @@ static void policy_forget(struct jit *jit, const char *key)
 		struct jit_vm *vm = jit_find_vm(jit, policy->vms[i].key);
 
 		if (vm)
-			vm_remove_policy(vm, policy);
+			(void)table_remove(&vm->policies, key);
 	}
 	policy_free(policy);
 }
@@ -187,7 +164,7 @@ static int policy_learn(struct jit *jit, const char *key, const json_t *json, in
 	for (size_t i = 0; i < policy->n_vms && r == 0; i++) {
 		struct jit_vm *vm = vm_ensure(jit, policy->vms[i].key, policy->vms[i].id);
 
-		r = vm ? vm_add_policy(vm, policy) : -ENOMEM;
+		r = vm ? table_insert(&vm->policies, policy) : -ENOMEM;
 	}
 	return r;
 }
@@ -196,14 +173,16 @@ static void request_forget(struct jit *jit, const char *id)
 {
 	struct request *request = table_remove(&jit->requests, id);
 
-	for (size_t i = 0; request && i < request->n_vms; i++) {
+	if (!request)
+		return;
+	for (size_t i = 0; i < request->n_vms; i++) {
 		struct jit_vm *vm = jit_find_vm(jit, request->vms[i].key);
 
 		if (vm)
-			vm_remove_request(vm, request);
+			(void)table_remove(&vm->requests, id);
 	}
-	if (request)
-		holds_answer(jit, request);
+	person_remove_request(jit, request);
+	holds_answer(jit, request);
 	request_free(request);
 }
 
@@ -245,10 +224,11 @@ static int request_learn(struct jit *jit, const char *id, const json_t *json, in
 		request_free(request);
 		return r;
 	}
+	r = person_add_request(jit, request);
 	for (size_t i = 0; i < request->n_vms && r == 0; i++) {
 		struct jit_vm *vm = vm_ensure(jit, request->vms[i].key, request->vms[i].id);
 
-		r = vm ? vm_add_request(vm, request) : -ENOMEM;
+		r = vm ? table_insert(&vm->requests, request) : -ENOMEM;
 	}
 	return r;
 }
@@ -388,10 +368,13 @@ struct jit *jit_free(struct jit *jit)
 		request_free(jit->requests.items[i]);
 	for (size_t i = 0; i < jit->vms.n; i++)
 		vm_free(jit->vms.items[i]);
+	for (size_t i = 0; i < jit->people.n; i++)
+		person_free(jit->people.items[i]);
 	holds_forget(jit);
 	table_done(&jit->policies);
 	table_done(&jit->requests);
 	table_done(&jit->vms);
+	table_done(&jit->people);
 	signer_free(jit->options.signer);
 	free(jit);
 	return NULL;

@@ -25,6 +25,7 @@
 
 #define JIT_POLICIES_MAX 10000
 #define JIT_REQUESTS_MAX 100000
+#define JIT_REQUESTS_PER_PERSON_MAX 10000
 #define JIT_ACTIVE_MAX 1000 /* ports of one person at one VM, granted or pending */
 #define JIT_REQUEST_KEPT_SECONDS (30 * 24 * 3600)
 #define JIT_DOCUMENT_KEPT_SECONDS 3600
@@ -34,10 +35,14 @@ struct jit_vm {
 	char *id; /* as first spelled */
 	int64_t mod_revision; /* of vms/{key}; 0: none yet */
 	int64_t policy_version; /* of the latest policy document */
-	const struct policy **policies;
-	size_t n_policies, n_policies_allocated;
-	struct request **requests; /* in order of their ids */
-	size_t n_requests, n_requests_allocated;
+	struct table policies; /* that name it */
+	struct table requests; /* for it */
+};
+
+/* Who has requested something. */
+struct jit_person {
+	char *key; /* the name; first: state/table.h */
+	struct table requests;
 };
 
 struct jit_options {
@@ -54,6 +59,7 @@ struct jit {
 	struct table policies; /* struct policy */
 	struct table requests; /* struct request */
 	struct table vms; /* struct jit_vm */
+	struct table people; /* struct jit_person */
 	struct store_watch *watches[4];
 	struct hold *holds; /* calls that wait: holds.h */
 };
@@ -71,6 +77,9 @@ void jit_set_signer(struct jit *jit, struct signer *signer);
 
 /* The VM of a key, or NULL. */
 struct jit_vm *jit_find_vm(const struct jit *jit, const char *vm_key);
+
+/* The requests of a person, as principals are called, or NULL. */
+const struct table *jit_find_requests_of(const struct jit *jit, const char *requestor);
 
 /* For struct evaluation: userdata is a struct jit. */
 struct policy_list jit_find_policies(const char *vm_key, void *userdata);

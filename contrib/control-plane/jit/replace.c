@@ -95,8 +95,8 @@ static int gather(struct operation *operation, const struct request *request,
 	size_t n_active = vm->n_ports;
 	int r = 0;
 
-	for (size_t i = known ? known->n_requests : 0; i > 0 && r == 0; i--) {
-		const struct request *older = known->requests[i - 1];
+	for (size_t i = known ? known->requests.n : 0; i > 0 && r == 0; i--) {
+		const struct request *older = known->requests.items[i - 1];
 
 		if (older->started < operation->now_usec - ACTIVE_USEC_MAX)
 			break;

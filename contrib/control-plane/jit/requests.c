@@ -42,7 +42,6 @@ static bool has_vm(const struct request *request, const char *wanted)
 
 struct filter {
 	const char *vm;
-	const char *requestor;
 	bool all;
 	int64_t now;
 };
@@ -54,7 +53,6 @@ static bool filter_read(struct http_request *call, struct filter *ret)
 
 	*ret = (struct filter){
 		.vm = http_request_query(call, "vm"),
-		.requestor = http_request_query(call, "requestor"),
 		.all = state && strcmp(state, "all") == 0,
 		.now = (int64_t)(clock_realtime_usec() / USEC_PER_SEC),
 	};
@@ -68,7 +66,6 @@ static bool filter_read(struct http_request *call, struct filter *ret)
 static bool filter_wants(const struct filter *filter, const struct request *request)
 {
 	return (!filter->vm || has_vm(request, filter->vm)) &&
-		(!filter->requestor || strcasecmp(request->requestor, filter->requestor) == 0) &&
 		(filter->all || request_is_active(request, filter->now));
 }
 
@@ -81,23 +78,38 @@ static size_t count_grants(const struct request *request)
 	return n;
 }
 
+/* Of everyone, or of whom the query names: "me" is the caller. NULL: there are none. */
+static const struct table *find_requests(const struct jit *jit, const struct http_request *call)
+{
+	const char *requestor = http_request_query(call, "requestor");
+	_cleanup_(principal_freep) struct principal *principal = NULL;
+
+	if (!requestor)
+		return &jit->requests;
+	if (strcmp(requestor, "me") == 0)
+		return jit_find_requests_of(jit, api_principal(call)->name);
+	principal = principal_new(requestor);
+	return principal ? jit_find_requests_of(jit, principal->name) : NULL;
+}
+
 static void handle_list(struct http_request *call, void *userdata)
 {
 	static const char *const parameters[] = { "vm", "requestor", "state", "top", NULL };
 	const struct principal *principal = api_principal(call);
 	const char *token = api_skip_token(call), *last = NULL;
 	const struct jit *jit = userdata;
-	size_t n_top, n_grants = 0, i = jit->requests.n;
+	const struct table *requests = find_requests(jit, call);
+	size_t n_top, n_grants = 0, i = requests ? requests->n : 0;
 	struct filter filter;
 	json_t *value;
 
 	if (!api_top(call, TOP, TOP_MAX, &n_top) || !filter_read(call, &filter))
 		return;
 	value = json_array();
-	if (token)
-		i = table_lower_bound(&jit->requests, token);
+	if (token && requests)
+		i = table_lower_bound(requests, token);
 	for (; i > 0; i--) {
-		const struct request *request = jit->requests.items[i - 1];
+		const struct request *request = requests->items[i - 1];
 
 		if (!filter_wants(&filter, request) || !may_read_request(request, principal))
 			continue;
@@ -181,7 +193,7 @@ static struct candidates find_candidates(
 	for (size_t i = 0; i < jit->vms.n; i++) {
 		const struct jit_vm *vm = jit->vms.items[i];
 
-		if (vm->n_policies == 0 || strcasecmp(resource_name(vm->id), name) != 0)
+		if (vm->policies.n == 0 || strcasecmp(resource_name(vm->id), name) != 0)
 			continue;
 		if (principal_has(principal, ROLE_REQUESTER, vm->id)) {
 			if (found.n < CANDIDATES_MAX)

@@ -26,8 +26,8 @@ static size_t gather(const struct jit_vm *vm, const struct policy *policy, int64
 {
 	size_t n = 0;
 
-	for (size_t i = vm->n_requests; i > 0 && n < SHOWN_REQUESTS_MAX; i--) {
-		const struct request *request = vm->requests[i - 1];
+	for (size_t i = vm->requests.n; i > 0 && n < SHOWN_REQUESTS_MAX; i--) {
+		const struct request *request = vm->requests.items[i - 1];
 
 		if (request->started < since_usec)
 			break;
