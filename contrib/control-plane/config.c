@@ -120,8 +120,10 @@ static int issuer_begin(struct settings *settings, const char *name, void *targe
 	(void)settings;
 	*ret = issuer;
 	issuer->name = strdup(name);
-	return issuer->name && settings_set_default(&issuer->groups_claim, "groups") == 0 ? 0
-											  : -ENOMEM;
+	if (!issuer->name || settings_set_default(&issuer->groups_claim, "groups") < 0 ||
+		settings_set_default(&issuer->principal_claim, "email") < 0)
+		return -ENOMEM;
+	return 0;
 }
 
 static int issuer_end(struct settings *settings, void *filled)

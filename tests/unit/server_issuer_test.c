@@ -67,6 +67,7 @@ static int setup(void **state)
 		.audience = strdup("jitgate"),
 		.jwks = strdup(fixture->path),
 		.groups_claim = strdup("groups"),
+		.principal_claim = strdup("email"),
 	};
 	if (issuer_load_keys(&fixture->issuer, &error) < 0)
 		fail_msg("%s", error);
@@ -161,7 +162,8 @@ static void a_token_names_its_principal(void **state)
 	struct fixture *fixture = *state;
 
 	assert_claims(fixture, CLAIMS, "Alice@Example.org");
-	assert_claims(fixture, "{" SOMEONE ", 'sub': 'S-1'}", "S-1");
+	/* What is left out does not make them another. */
+	assert_claims_refused(fixture, "{" SOMEONE ", 'sub': 'S-1'}", "lacks the claim");
 	assert_claims(fixture, "{" SOMEONE ", 'email': 'a@b', 'email_verified': true}", "a@b");
 	assert_claims_refused(
 		fixture, "{" SOMEONE ", 'email': 'a@b', 'email_verified': false}", "verified");
@@ -169,9 +171,10 @@ static void a_token_names_its_principal(void **state)
 		fixture, "{" SOMEONE ", 'email': 'a@b', 'email_verified': null}", "verified");
 	assert_claims_refused(fixture, "{" SOMEONE "}", "nobody");
 	assert_claims_refused(fixture, "{" SOMEONE ", 'email': 7, 'sub': 'x'}", "nobody");
-	assert_claims_refused(fixture, "{" SOMEONE ", 'sub': ''}", "nobody");
-	assert_claims_refused(fixture, "{" SOMEONE ", 'sub': 'a\\nb'}", "nobody");
+	assert_claims_refused(fixture, "{" SOMEONE ", 'email': ''}", "nobody");
+	assert_claims_refused(fixture, "{" SOMEONE ", 'email': 'a\\nb'}", "nobody");
 
+	free(fixture->issuer.principal_claim);
 	fixture->issuer.principal_claim = strdup("upn");
 	assert_claims(
 		fixture, "{" SOMEONE ", 'email': 'a@b', 'email_verified': false, 'upn': 'U'}", "U");
@@ -182,21 +185,21 @@ static void groups_are_a_list_of_strings(void **state)
 {
 	struct fixture *fixture = *state;
 	_cleanup_(issued_done) struct issued issued = { 0 };
-	_cleanup_(freep) char *token =
-		token_make(HEADER, "{" SOMEONE ", 'sub': 's', 'groups': ['a', 'b']}", fixture->ec);
+	_cleanup_(freep) char *token = token_make(
+		HEADER, "{" SOMEONE ", 'email': 's', 'groups': ['a', 'b']}", fixture->ec);
 	const char *reason;
 
 	assert_int_equal(issuer_read_token(&fixture->issuer, 1, token, NOW, &issued, &reason), 0);
 	assert_int_equal(json_array_size(issued.groups), 2);
-	assert_claims_refused(fixture, "{" SOMEONE ", 'sub': 's', 'groups': 'a'}", "groups");
-	assert_claims_refused(fixture, "{" SOMEONE ", 'sub': 's', 'groups': ['a', 1]}", "groups");
+	assert_claims_refused(fixture, "{" SOMEONE ", 'email': 's', 'groups': 'a'}", "groups");
+	assert_claims_refused(fixture, "{" SOMEONE ", 'email': 's', 'groups': ['a', 1]}", "groups");
 }
 
 static void a_token_of_another_issuer_or_audience_is_refused(void **state)
 {
 	struct fixture *fixture = *state;
 
-#define TIMES "'sub': 's', 'exp': 1767265200"
+#define TIMES "'email': 's', 'exp': 1767265200"
 	assert_claims_refused(fixture, "{'aud': 'jitgate', " TIMES "}", "issuer");
 	assert_claims_refused(
 		fixture, "{'iss': 'https://idp.example/', 'aud': 'jitgate', " TIMES "}", "issuer");
@@ -215,7 +218,7 @@ static void a_token_is_good_in_its_time(void **state)
 {
 	struct fixture *fixture = *state;
 
-#define FOR_US "'iss': 'https://idp.example', 'aud': 'jitgate', 'sub': 's'"
+#define FOR_US "'iss': 'https://idp.example', 'aud': 'jitgate', 'email': 's'"
 	/* 60 seconds of leeway. */
 	assert_claims(fixture, "{" FOR_US ", 'exp': 1767261541}", "s");
 	assert_claims_refused(fixture, "{" FOR_US ", 'exp': 1767261540}", "expired");

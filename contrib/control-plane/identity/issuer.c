@@ -101,23 +101,23 @@ static int check_email(const json_t *claims, const char **ret_reason)
 	return not_issued(ret_reason, "the token's email address is not verified");
 }
 
+/* One claim, always: who may choose between two (with the scopes they ask for) is two persons, and
+ * the one approves what the other requests. */
 static int read_principal(
 	const struct issuer *issuer, const json_t *claims, char **ret, const char **ret_reason)
 {
-	const char *name = issuer->principal_claim ? issuer->principal_claim : "email";
-	const json_t *claim = json_object_get(claims, name);
-	bool is_email = strcmp(name, "email") == 0;
+	const json_t *claim = json_object_get(claims, issuer->principal_claim);
 	int r;
 
-	if (!claim && !issuer->principal_claim) {
-		claim = json_object_get(claims, "sub");
-		is_email = false;
-	}
+	if (!claim)
+		return not_issued(ret_reason,
+			"the token names nobody: it lacks the claim that does so (email, where "
+			"principal_claim says no other)");
 	if (!json_is_string(claim) || json_string_length(claim) == 0 ||
 		json_string_length(claim) > ISSUER_PRINCIPAL_BYTES_MAX ||
 		!text_is_printable(json_string_value(claim)))
 		return not_issued(ret_reason, "the token names nobody");
-	r = is_email ? check_email(claims, ret_reason) : 0;
+	r = strcmp(issuer->principal_claim, "email") == 0 ? check_email(claims, ret_reason) : 0;
 	if (r != 0)
 		return r;
 	*ret = strdup(json_string_value(claim));

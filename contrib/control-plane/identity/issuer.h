@@ -19,7 +19,7 @@ struct issuer {
 	char *issuer; /* iss */
 	char *audience; /* aud */
 	char *jwks; /* a file */
-	char *principal_claim; /* NULL: email, and where there is none sub */
+	char *principal_claim;
 	char *groups_claim;
 	struct trust_key *keys; /* a key without alg is there once for each that fits its type */
 	size_t n_keys;
