@@ -11,6 +11,7 @@
 
 #include "agent/common/times.h"
 #include "contrib/control-plane/admit.h"
+#include "contrib/control-plane/feed/feed.h"
 #include "contrib/control-plane/identity/credential.h"
 
 static void refuse_rate(struct http_request *request, uint64_t wait_usec)
@@ -99,13 +100,17 @@ static bool admit_principal(struct server *server, struct http_request *request,
 	return admit_caller(server, request, principal->name);
 }
 
-static bool admit_credential(
-	struct server *server, struct http_request *request, const char *bearer)
+static bool admit_credential(struct server *server, struct http_request *request,
+	const struct http_route *route, const char *bearer)
 {
 	char hash[CREDENTIAL_HASH_MAX];
 
 	if (credential_hash(bearer, hash) < 0) {
 		http_respond_error(request, 500, "InternalError", "out of memory");
+		return false;
+	}
+	if (route->access == NEEDS_AGENT && !feed_knows(server->feed, hash)) {
+		server_refuse_credential(server, request, FEED_REFUSAL);
 		return false;
 	}
 	return admit_caller(server, request, hash);
@@ -123,6 +128,6 @@ bool admit_request(struct http_request *request, const struct http_route *route,
 			refuse_credential(request, "Bearer", "this needs a bearer token");
 		return false;
 	}
-	return route->access == NEEDS_CREDENTIAL ? admit_credential(server, request, bearer)
-						 : admit_principal(server, request, bearer);
+	return route->access == NEEDS_PRINCIPAL ? admit_principal(server, request, bearer)
+						: admit_credential(server, request, route, bearer);
 }

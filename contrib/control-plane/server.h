@@ -26,6 +26,9 @@ enum {
 	/* The request's data (http_request_data) is its struct principal until the handler sets
 	 * other data. */
 	NEEDS_PRINCIPAL,
+	/* The bearer credential is of an agent that is enrolled; of which, the handler finds out.
+	 */
+	NEEDS_AGENT,
 	/* There is a bearer credential, and its owner does not call too often. The handler knows
 	 * whose it is, or calls server_refuse_credential(). */
 	NEEDS_CREDENTIAL,

@@ -2,6 +2,8 @@
 """What people with a right, and agents of one VM, must not gain by it."""
 
 import json
+import select
+import socket
 import time
 
 from control_plane import claims, header, policy_id, rule, utc, vm_id
@@ -154,3 +156,26 @@ def test_ones_own_requests_are_listed_under_me(server, admin, alice):
         assert [one["id"] for one in listed] == [wanted], query
     for query in ("", "carol", "nobody"):
         assert alice.call("GET", f"/v1/requests?requestor={query}")["value"] == []
+
+
+def test_bodies_of_strangers_are_not_kept(server, admin):
+    """All bodies together have a bound: who may not call at all must not fill it."""
+    wrong = [("PUT", policy_id() + "?api-version=2020-01-01", "jgt_"),
+             ("POST", "/v1/vms/x/events", "jga_")]
+    strangers, answers = [], []
+    for i in range(80):
+        method, path, prefix = wrong[i % 2]
+        stranger = socket.create_connection((server.host, server.port))
+        stranger.sendall(f"{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {prefix}"
+                         f"{43 * 'A'}\r\nContent-Type: application/json\r\n"
+                         "Content-Length: 1000000\r\n\r\n".encode())
+        strangers.append(stranger)
+    for stranger in strangers:
+        readable, _, _ = select.select([stranger], [], [], 1 if not answers else 0.1)
+        answers.append(stranger.recv(12) if readable else b"none")
+        if not readable:
+            stranger.sendall(999_000 * b" ")
+    assert admin.put({"vm1": [rule()]}).status == 200
+    assert answers == 80 * [b"HTTP/1.1 401"]
+    for stranger in strangers:
+        stranger.close()

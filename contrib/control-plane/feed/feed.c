@@ -16,6 +16,7 @@
 
 #define DOCUMENTS "documents/"
 #define AGENTS "agents/"
+#define ENROLL_BODY_BYTES_MAX 1024 /* nothing in it is read */
 
 struct feed_agent *feed_ensure_agent(struct feed *feed, const char *vm_key)
 {
@@ -251,6 +252,11 @@ static void refuse_other(struct feed *feed, struct http_request *call,
 		});
 }
 
+bool feed_knows(const struct feed *feed, const char *hash)
+{
+	return table_find(&feed->credentials, hash);
+}
+
 struct feed_agent *feed_authenticate(struct feed *feed, struct http_request *call)
 {
 	const char *vm = http_request_parameter(call, "vm");
@@ -264,9 +270,8 @@ struct feed_agent *feed_authenticate(struct feed *feed, struct http_request *cal
 	}
 	credential = table_find(&feed->credentials, hash);
 	if (!credential) {
-		server_refuse_credential(feed->options.server, call,
-			"this is no credential of an agent, or it has been replaced: enroll the "
-			"VM anew (jitgate enroll)");
+		/* It has been replaced since the call was let in. */
+		server_refuse_credential(feed->options.server, call, FEED_REFUSAL);
 		return NULL;
 	}
 	note_contact(credential->agent, call);
@@ -296,11 +301,11 @@ void feed_write_metrics(struct metrics_page *page, void *userdata)
 }
 
 const struct http_route feed_routes[] = {
-	{ "GET", "/v1/vms/{vm}/documents", "documents", 0, feed_handle_documents,
-		NEEDS_CREDENTIAL },
+	{ "GET", "/v1/vms/{vm}/documents", "documents", 0, feed_handle_documents, NEEDS_AGENT },
 	{ "POST", "/v1/vms/{vm}/events", "events", FEED_EVENTS_BYTES_MAX, feed_handle_events,
+		NEEDS_AGENT },
+	{ "POST", "/v1/enroll", "enroll", ENROLL_BODY_BYTES_MAX, feed_handle_enroll,
 		NEEDS_CREDENTIAL },
-	{ "POST", "/v1/enroll", "enroll", 0, feed_handle_enroll, NEEDS_CREDENTIAL },
 	{ "GET", "/v1/vms", "vms", 0, feed_handle_vms, NEEDS_PRINCIPAL },
 	{ 0 },
 };

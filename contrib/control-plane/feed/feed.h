@@ -81,6 +81,14 @@ int feed_new(const struct feed_options *options, struct feed **ret);
 struct feed *feed_free(struct feed *feed);
 DEFINE_CLEANUP(struct feed *, feed_free)
 
+/* For who shows no agent's credential. */
+#define FEED_REFUSAL \
+	"this is no credential of an agent, or it has been replaced: enroll the VM anew (jitgate " \
+	"enroll)"
+
+/* True for the SHA-256 of an agent's credential. */
+bool feed_knows(const struct feed *feed, const char *hash);
+
 /* The agent that calls, of the VM that the path names; NULL where that is answered. */
 struct feed_agent *feed_authenticate(struct feed *feed, struct http_request *call);
 

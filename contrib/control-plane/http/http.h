@@ -45,8 +45,8 @@ struct http_options {
 	const struct http_route *routes;
 	void *userdata;
 	/*
-	 * Called with each request before its route's handler, when its body is there. false: it
-	 * has answered, and the handler is not called. NULL: none.
+	 * Called with each request when its headers are there and its body is not. false: it has
+	 * answered, at once, and neither is the body kept nor the handler called. NULL: none.
 	 */
 	bool (*admit)(struct http_request *request, const struct http_route *route, void *userdata);
 	unsigned n_connections_max; /* 0: 20,000; fewer where RLIMIT_NOFILE says so */

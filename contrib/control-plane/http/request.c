@@ -122,13 +122,14 @@ void request_release(struct http_request *request)
 	daemon_run_again(request->connection->daemon, 0);
 }
 
-static void request_handle(struct http_request *request)
+/* Before its body is there: what all bodies together may take is not for strangers to fill. */
+static void request_admit(struct http_request *request)
 {
 	struct http_server *server = request->server;
-	const struct http_route *route = request->match.route;
 
-	if (!server->admit || server->admit(request, route, server->userdata))
-		route->handle(request, request->match.userdata);
+	request_check(request);
+	if (!request->is_answered && server->admit)
+		(void)server->admit(request, request->match.route, server->userdata);
 }
 
 /*
@@ -148,7 +149,7 @@ enum MHD_Result request_proceed(void *userdata, struct MHD_Connection *mhd, cons
 	if (!request->method) {
 		request->method = method;
 		if (!request->is_answered)
-			request_check(request);
+			request_admit(request);
 		return request->is_answered && !request_may_discard(request)
 			? request_queue(request)
 			: MHD_YES;
@@ -163,7 +164,7 @@ enum MHD_Result request_proceed(void *userdata, struct MHD_Connection *mhd, cons
 		request->is_received = true;
 		connection_wait_done(request->connection);
 		if (!request->is_answered)
-			request_handle(request);
+			request->match.route->handle(request, request->match.userdata);
 	}
 	if (request->is_answered)
 		return request_queue(request);
