@@ -125,7 +125,7 @@ static void try_event(const json_t *body)
 	struct progress progress = { 0 };
 	struct problem problem = { 0 };
 	struct event event;
-	int r = event_read(body, 0, "/vm", &event, &problem);
+	int r = event_read(body, 0, "/vm", NOW_USEC, &event, &problem);
 
 	if (r != 0) {
 		CHECK(r == PROBLEM);

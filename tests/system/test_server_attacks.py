@@ -179,3 +179,36 @@ def test_bodies_of_strangers_are_not_kept(server, admin):
     assert answers == 80 * [b"HTTP/1.1 401"]
     for stranger in strangers:
         stranger.close()
+
+
+def test_an_agent_puts_no_words_into_anyones_mouth(server, admin, alice):
+    """Whose grant it is, the server knows; whom an agent names besides is not who called."""
+    admin.put({"vm1": [rule()]})
+    agent = server.enroll("vm1")
+    grant = port_of(alice.request())["grant"]
+    agent.tell("session_opened", grant=grant, subject="bob@example.org")
+    agent.tell("session_opened", grant="local-1", subject="bob@example.org")
+    local, ours = admin.activity(top=2)
+    if "request" in local:
+        local, ours = ours, local
+    assert ours["principal"] == "alice@example.org" and "subject" not in ours
+    assert local["principal"] == vm_id("vm1") and local["subject"] == "bob@example.org"
+    assert admin.activity(principal="bob@example.org") == []
+
+
+def test_an_agent_does_not_stand_before_what_comes(server, admin, alice):
+    """Newest first: what is said to happen in a thousand years would be read for so long."""
+    admin.put({"vm1": [rule()]})
+    agent = server.enroll("vm1")
+    agent.post({**agent.event("session_opened"), "time": "2999-01-01T00:00:00Z"})
+    request = alice.request()
+    assert admin.activity(top=1)[0]["request"] == request["id"]
+
+
+def test_an_agent_fills_no_disk(server, admin):
+    agent = server.enroll("vm1")
+    other = server.enroll("vm2")
+    answers = [agent.post(agent.event("session_opened", junk=1_000_000 * "x")) for _ in range(18)]
+    assert [answer.status for answer in answers] == 16 * [202] + 2 * [429]
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 100
+    assert other.post(other.event("session_opened")).status == 202

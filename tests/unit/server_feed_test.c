@@ -115,7 +115,7 @@ static struct event event_make(const char *text)
 	struct problem problem = { 0 };
 	struct event event;
 
-	if (event_read(json, 0, "/vm", &event, &problem) != 0)
+	if (event_read(json, 0, "/vm", (NOW + 3600) * 1000000, &event, &problem) != 0)
 		fail_msg("%s: %s", text, problem.message);
 	return event;
 }
@@ -137,6 +137,21 @@ static void test_the_same_event_has_the_same_key(void **state)
 	event_done(&one);
 	event_done(&same);
 	event_done(&other);
+}
+
+static void test_what_is_far_ahead_is_now(void **state)
+{
+	struct event near =
+		event_make("{'sequence': 1, 'time': '2026-01-01T11:04:59Z', 'type': 'x'}");
+	struct event far =
+		event_make("{'sequence': 2, 'time': '9999-01-01T00:00:00Z', 'type': 'x'}");
+
+	(void)state;
+	assert_int_equal(near.time, (NOW + 3899) * 1000000);
+	assert_int_equal(far.time, (NOW + 3600) * 1000000);
+	assert_true(strncmp(far.key, "2026-01-01T11:00:00", 19) == 0);
+	event_done(&near);
+	event_done(&far);
 }
 
 static void test_progress_begins_with_the_first(void **state)
@@ -178,6 +193,7 @@ int main(void)
 		cmocka_unit_test(test_a_revision_is_whole_however_large),
 		cmocka_unit_test(test_cursors_of_this_store_only),
 		cmocka_unit_test(test_the_same_event_has_the_same_key),
+		cmocka_unit_test(test_what_is_far_ahead_is_now),
 		cmocka_unit_test(test_progress_begins_with_the_first),
 	};
 

@@ -32,12 +32,12 @@ json_t *activity_entry_to_json(
 {
 	char time[INSTANT_STRING_MAX];
 	json_t *json = json_pack(
-		"{s:s, s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s, s:s*, s:s*}", "id",
-		id, "time", instant_format(time_usec, time), "operation", entry->operation,
-		"principal", entry->principal, "vm", entry->vm, "resource", entry->resource,
-		"request", entry->request, "protocol", entry->protocol, "source", entry->source,
-		"reason", entry->reason, "result", entry->result, "code", entry->code, "message",
-		entry->message);
+		"{s:s, s:s, s:s, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s, s:s*, s:s*}",
+		"id", id, "time", instant_format(time_usec, time), "operation", entry->operation,
+		"principal", entry->principal, "subject", entry->subject, "vm", entry->vm,
+		"resource", entry->resource, "request", entry->request, "protocol", entry->protocol,
+		"source", entry->source, "reason", entry->reason, "result", entry->result, "code",
+		entry->code, "message", entry->message);
 
 	if (json && entry->port > 0)
 		json_object_set_new(json, "port", json_integer(entry->port));

@@ -34,6 +34,7 @@ struct activity {
 struct activity_entry {
 	const char *operation;
 	const char *principal;
+	const char *subject; /* whom an agent says it was, where we do not know */
 	const char *vm;
 	const char *resource; /* a policy's id */
 	const char *request;

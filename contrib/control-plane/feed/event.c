@@ -70,8 +70,8 @@ static int make_key(const json_t *json, const char *vm_key, struct event *event)
 	return 0;
 }
 
-int event_read(const json_t *json, size_t i, const char *vm_key, struct event *ret,
-	struct problem *problem)
+int event_read(const json_t *json, size_t i, const char *vm_key, int64_t now_usec,
+	struct event *ret, struct problem *problem)
 {
 	const struct {
 		const char *name;
@@ -97,6 +97,8 @@ int event_read(const json_t *json, size_t i, const char *vm_key, struct event *r
 	if (!time || instant_parse(time, &ret->time) < 0)
 		return problem_content(problem,
 			"event %zu: time is not a time as \"2026-01-01T10:00:00Z\"", i + 1);
+	if (ret->time > now_usec + EVENT_AHEAD_SECONDS * (int64_t)USEC_PER_SEC)
+		ret->time = now_usec;
 	if (!type_is_valid(json_string_value(json_object_get(json, "type"))))
 		return problem_content(problem, "event %zu: type is not a word", i + 1);
 	ret->sequence = json_integer_value(sequence);

@@ -11,6 +11,7 @@
 
 #define EVENT_TEXT_BYTES_MAX 1024
 #define EVENT_KEY_BYTES_MAX 128
+#define EVENT_AHEAD_SECONDS 300
 
 struct event {
 	int64_t sequence;
@@ -31,10 +32,12 @@ struct event {
 /*
  * Reads a record. It needs a sequence, a time and a type; what else it says is taken as far as it
  * makes sense, cut to EVENT_TEXT_BYTES_MAX, so that one odd record holds up none behind it. vm_key:
- * whose it is. Returns 0, PROBLEM, -ENOMEM; to be released with event_done() in any case.
+ * whose it is. What is said to happen later than EVENT_AHEAD_SECONDS from now happens now: it would
+ * stand before all that comes in the log. Returns 0, PROBLEM, -ENOMEM; to be released with
+ * event_done() in any case.
  */
-int event_read(const json_t *json, size_t i, const char *vm_key, struct event *ret,
-	struct problem *problem);
+int event_read(const json_t *json, size_t i, const char *vm_key, int64_t now_usec,
+	struct event *ret, struct problem *problem);
 void event_done(struct event *event);
 
 /* What it says of its grant's progress that was not known. True where it says something new. */

@@ -17,6 +17,10 @@
 #include "contrib/control-plane/feed/feed.h"
 #include "contrib/control-plane/jit/api.h"
 
+/* What one agent may fill of the log: 1.4 GB a day, and the backlog of one that was away. */
+#define EVENT_BYTES_PER_SECOND (16 * 1024)
+#define EVENT_BYTES_AT_ONCE (16 * 1024 * 1024)
+
 #define LOOK_FIRST 1 /* of the builder: something is there already */
 
 struct intake {
@@ -55,6 +59,7 @@ static void intake_fail(struct intake *intake, int error)
 	intake_free(intake);
 }
 
+/* Of a grant of ours we know whose it is; whom else an agent names is its own word. */
 static int add_entry(struct intake *intake, struct change *change, const struct event *event)
 {
 	const struct feed_agent *agent = intake->agent;
@@ -73,7 +78,8 @@ static int add_entry(struct intake *intake, struct change *change, const struct 
 		activity_entry_to_json(
 			&(struct activity_entry){
 				.operation = operation,
-				.principal = event->subject ? event->subject : id,
+				.principal = request ? request->requestor : id,
+				.subject = request ? NULL : event->subject,
 				.vm = id,
 				.resource = request ? request->policy : NULL,
 				.request = request ? request->key : NULL,
@@ -233,6 +239,7 @@ static void mark_repeated(struct intake *intake)
 
 static int intake_read(struct intake *intake, const json_t *list, struct problem *problem)
 {
+	const int64_t now_usec = (int64_t)clock_realtime_usec();
 	const json_t *json;
 	size_t i;
 	int r = 0;
@@ -243,12 +250,34 @@ static int intake_read(struct intake *intake, const json_t *list, struct problem
 		return -ENOMEM;
 	json_array_foreach (list, i, json) {
 		intake->n_events++;
-		r = event_read(json, i, intake->agent->key, &intake->events[i], problem);
+		r = event_read(json, i, intake->agent->key, now_usec, &intake->events[i], problem);
 		if (r != 0)
 			return r;
 	}
 	mark_repeated(intake);
 	return 0;
+}
+
+/* As a bucket of http/rate.h, of bytes. True where there is room; otherwise it has answered. */
+static bool admit_bytes(struct feed_agent *agent, struct http_request *call)
+{
+	const uint64_t now = clock_monotonic_usec();
+	const uint64_t cost = http_request_body_bytes(call) * USEC_PER_SEC / EVENT_BYTES_PER_SECOND;
+	const uint64_t most =
+		now + EVENT_BYTES_AT_ONCE / EVENT_BYTES_PER_SECOND * (uint64_t)USEC_PER_SEC;
+	uint64_t full = (agent->events_full_usec > now ? agent->events_full_usec : now) + cost;
+	char seconds[24];
+
+	if (full <= most) {
+		agent->events_full_usec = full;
+		return true;
+	}
+	snprintf(seconds, sizeof(seconds), "%" PRIu64, (full - most) / USEC_PER_SEC + 1);
+	(void)http_request_add_header(call, "Retry-After", seconds);
+	http_respond_error(call, 429, "TooManyRequests",
+		"more events than the activity log takes from one agent: go on in %s seconds",
+		seconds);
+	return false;
 }
 
 void feed_handle_events(struct http_request *call, void *userdata)
@@ -261,7 +290,7 @@ void feed_handle_events(struct http_request *call, void *userdata)
 	json_t *body;
 	int r;
 
-	if (!agent)
+	if (!agent || !admit_bytes(agent, call))
 		return;
 	body = http_request_json(call);
 	if (!body)

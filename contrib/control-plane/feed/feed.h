@@ -43,6 +43,7 @@ struct feed_agent {
 	bool is_touched; /* by the revision that is being told */
 	int64_t last_contact; /* µs; 0: none since the server started */
 	char version[32]; /* of the agent, as it says */
+	uint64_t events_full_usec; /* when it may tell EVENT_BYTES_AT_ONCE again; monotonic */
 };
 
 struct feed_credential {

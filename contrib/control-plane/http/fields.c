@@ -50,6 +50,11 @@ const char *http_request_bearer(const struct http_request *request)
 	return *value ? value : NULL;
 }
 
+size_t http_request_body_bytes(const struct http_request *request)
+{
+	return request->n_body;
+}
+
 json_t *http_request_json(struct http_request *request)
 {
 	char error[256];

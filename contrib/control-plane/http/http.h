@@ -87,6 +87,8 @@ const char *http_request_parameter(const struct http_request *request, const cha
 const char *http_request_query(const struct http_request *request, const char *name); /* or NULL */
 const char *http_request_header(const struct http_request *request, const char *name); /* or NULL */
 
+size_t http_request_body_bytes(const struct http_request *request);
+
 /* The credential of "Authorization: Bearer …", or NULL. */
 const char *http_request_bearer(const struct http_request *request);
 
