@@ -4,22 +4,26 @@
 #include <getopt.h>
 #include <grp.h>
 #include <libgen.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #include "agent/common/text.h"
 #include "agent/common/times.h"
+#include "contrib/control-plane/activity/activity.h"
 #include "contrib/control-plane/command.h"
 #include "contrib/control-plane/identity/credential.h"
 #include "contrib/control-plane/identity/tokens.h"
+#include "contrib/control-plane/jit/names.h"
+#include "contrib/control-plane/state/instant.h"
 
 #define FOR_DEFAULT "P90D"
 #define ENROLLMENT_SECONDS 3600
 #define ENROLLMENTS_PREFIX "enrollments/"
 #define ID_CHARACTERS 12 /* of the hash: what people handle */
 #define ID_CHARACTERS_MIN 8
-#define VM_ID_BYTES_MAX 512
+#define OPERATIONS_MAX 2
 
 struct options {
 	const char *principal, *role, *scope, *duration;
@@ -35,7 +39,9 @@ struct session {
 	bool is_told;
 	int error;
 	int64_t lease;
+	int64_t activity_lease; /* 0: none yet */
 	struct tokens tokens;
+	char who[64]; /* ran the command: "local:root" */
 };
 
 static const char usage[] =
@@ -111,11 +117,26 @@ static int become_owner(const char *state)
 	return 0;
 }
 
+/* Before it becomes another: who sits at this machine. */
+static void session_name(struct session *session)
+{
+	const char *sudo_user = getuid() == 0 ? getenv("SUDO_USER") : NULL;
+	const struct passwd *user = getpwuid(getuid());
+
+	if (sudo_user && text_is_printable(sudo_user))
+		snprintf(session->who, sizeof(session->who), "local:%.32s", sudo_user);
+	else if (user)
+		snprintf(session->who, sizeof(session->who), "local:%.32s", user->pw_name);
+	else
+		snprintf(session->who, sizeof(session->who), "local:%u", getuid());
+}
+
 static int session_open(struct session *session)
 {
 	_cleanup_(freep) char *error = NULL;
 	int r;
 
+	session_name(session);
 	r = become_owner(session->config->state);
 	if (r >= 0)
 		r = sd_event_new(&session->event);
@@ -173,20 +194,60 @@ static void on_range(int error, const struct store_range_result *result, void *u
 	session->is_told = true;
 }
 
-static int session_commit(struct session *session, const struct store_operation *operation)
+/* One for all entries of a command. */
+static int session_lease_activity(struct session *session)
 {
-	const struct store_transaction transaction = {
-		.operations = operation,
-		.n_operations = 1,
-	};
+	int r = 0;
 
-	return session_await(
-		session, store_commit(session->store, &transaction, on_commit, session));
+	if (session->activity_lease == 0)
+		r = session_await(session,
+			store_lease_grant(session->store, session->config->activity_retention,
+				on_lease, session));
+	if (r >= 0 && session->activity_lease == 0)
+		session->activity_lease = session->lease;
+	return r;
+}
+
+/* Does the operation, with an entry of the activity log. Returns the exit status. */
+static int session_commit(struct session *session, const struct store_operation *operation,
+	struct activity_entry *entry)
+{
+	const int64_t now_usec = (int64_t)clock_realtime_usec();
+	char key[sizeof("activity/") + INSTANT_STRING_MAX + 17], time[INSTANT_STRING_MAX], id[17];
+	struct store_operation operations[OPERATIONS_MAX] = { *operation };
+	json_auto_t *json = NULL;
+	_cleanup_(freep) char *value = NULL;
+	int r;
+
+	entry->principal = session->who;
+	entry->result = "Succeeded";
+	chance_hex(id, 8);
+	json = activity_entry_to_json(entry, id, now_usec);
+	value = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	r = value ? session_lease_activity(session) : -ENOMEM;
+	if (r >= 0) {
+		snprintf(key, sizeof(key), "activity/%s/%s", instant_format(now_usec, time), id);
+		operations[1] = (struct store_operation){
+			.type = STORE_PUT,
+			.key = key,
+			.value = value,
+			.n_value = strlen(value),
+			.lease = session->activity_lease,
+		};
+		r = session_await(session,
+			store_commit(session->store,
+				&(struct store_transaction){
+					.operations = operations,
+					.n_operations = OPERATIONS_MAX,
+				},
+				on_commit, session));
+	}
+	return r < 0 ? fail("%s: %s", session->config->state, strerror(-r)) : EXIT_SUCCESS;
 }
 
 /* Keeps value under the hash of a credential for a time. Returns the exit status. */
 static int session_keep(struct session *session, const char *prefix, const char *hash,
-	const char *value, int64_t ttl_seconds)
+	const char *value, int64_t ttl_seconds, struct activity_entry *entry)
 {
 	char key[sizeof(ENROLLMENTS_PREFIX) + CREDENTIAL_HASH_MAX];
 	struct store_operation operation = {
@@ -203,8 +264,7 @@ static int session_keep(struct session *session, const char *prefix, const char 
 	if (r < 0)
 		return fail("%s: %s", session->config->state, strerror(-r));
 	operation.lease = session->lease;
-	r = session_commit(session, &operation);
-	return r < 0 ? fail("%s: %s", session->config->state, strerror(-r)) : 0;
+	return session_commit(session, &operation, entry);
 }
 
 static int session_read_tokens(struct session *session)
@@ -218,11 +278,24 @@ static int session_read_tokens(struct session *session)
 	return r < 0 ? fail("%s: %s", session->config->state, strerror(-r)) : 0;
 }
 
+/* The entry of a token; message is of the caller's frame. */
+static struct activity_entry token_entry(const char *operation, const char *hash,
+	const struct token *token, char message[static 1024])
+{
+	char expires[TIME_STRING_MAX];
+
+	snprintf(message, 1024, "token %.*s of %s: %s in %s until %s", ID_CHARACTERS, hash,
+		token->principal, role_name(token->assignment.role), token->assignment.scope,
+		time_format_utc(token->expires, expires));
+	return (struct activity_entry){ .operation = operation, .message = message };
+}
+
 static int token_new(struct session *session, const struct options *options)
 {
 	_cleanup_(freep) char *value = NULL;
-	char text[CREDENTIAL_STRING_MAX], hash[CREDENTIAL_HASH_MAX];
-	struct token token = { .created = time(NULL) };
+	char text[CREDENTIAL_STRING_MAX], hash[CREDENTIAL_HASH_MAX], message[1024];
+	_cleanup_(token_done) struct token token = { .created = time(NULL) };
+	struct activity_entry entry;
 	int64_t seconds;
 
 	/* The role and the scope were checked with the arguments. */
@@ -233,10 +306,10 @@ static int token_new(struct session *session, const struct options *options)
 	token.expires = token.created + seconds;
 	if (token.principal && token.assignment.scope)
 		value = token_format(&token);
-	token_done(&token);
 	if (!value || credential_new(CREDENTIAL_TOKEN, text) < 0 || credential_hash(text, hash) < 0)
 		return fail("no memory, or no random numbers");
-	if (session_keep(session, TOKENS_PREFIX, hash, value, seconds) != 0)
+	entry = token_entry(OPERATION_TOKEN_NEW, hash, &token, message);
+	if (session_keep(session, TOKENS_PREFIX, hash, value, seconds, &entry) != 0)
 		return EXIT_FAILURE;
 	puts(text);
 	return EXIT_SUCCESS;
@@ -263,7 +336,8 @@ static int token_revoke(struct session *session, const char *id)
 	char key[sizeof(TOKENS_PREFIX) + CREDENTIAL_HASH_MAX];
 	const struct store_operation operation = { .type = STORE_DELETE, .key = key };
 	const struct token *found = NULL;
-	int r;
+	struct activity_entry entry;
+	char message[1024];
 
 	if (session_read_tokens(session) != 0)
 		return EXIT_FAILURE;
@@ -279,9 +353,9 @@ static int token_revoke(struct session *session, const char *id)
 	if (!found)
 		return fail("no token \"%s\": see 'jitgate-server token list'", id);
 	snprintf(key, sizeof(key), "%s%s", TOKENS_PREFIX, found->hash);
-	r = session_commit(session, &operation);
-	if (r < 0)
-		return fail("%s: %s", session->config->state, strerror(-r));
+	entry = token_entry(OPERATION_TOKEN_REVOKE, found->hash, found, message);
+	if (session_commit(session, &operation, &entry) != 0)
+		return EXIT_FAILURE;
 	printf("revoked: %.*s of %s\n", ID_CHARACTERS, found->hash, found->principal);
 	return EXIT_SUCCESS;
 }
@@ -291,12 +365,17 @@ static int enroll(struct session *session, const char *vm)
 	_cleanup_(freep) char *value = NULL;
 	char text[CREDENTIAL_STRING_MAX], hash[CREDENTIAL_HASH_MAX];
 	json_auto_t *json = json_pack("{s:s}", "vm", vm);
+	struct activity_entry entry = {
+		.operation = OPERATION_ENROLLMENT_NEW,
+		.vm = vm,
+		.message = "may be enrolled within an hour",
+	};
 
 	value = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	if (!value || credential_new(CREDENTIAL_ENROLLMENT, text) < 0 ||
 		credential_hash(text, hash) < 0)
 		return fail("no memory, or no random numbers");
-	if (session_keep(session, ENROLLMENTS_PREFIX, hash, value, ENROLLMENT_SECONDS) != 0)
+	if (session_keep(session, ENROLLMENTS_PREFIX, hash, value, ENROLLMENT_SECONDS, &entry) != 0)
 		return EXIT_FAILURE;
 	puts(text);
 	return EXIT_SUCCESS;
@@ -345,16 +424,14 @@ static int check_token_list(const struct options *options)
 
 static int check_enrollment_new(const struct options *options)
 {
-	static const char what[] = "enrollment new needs --vm, 1 to %d bytes without spaces";
-
 	if (options->n_vms == 0)
-		return fail_usage(what, VM_ID_BYTES_MAX);
+		return fail_usage("enrollment new needs --vm");
+	/* As a policy takes them: of another no agent would ever be given a thing. */
 	for (size_t i = 0; i < options->n_vms; i++) {
-		const char *vm = options->vms[i];
+		const char *reason = vm_id_check(options->vms[i]);
 
-		if (!*vm || strlen(vm) > VM_ID_BYTES_MAX || strpbrk(vm, " \t") ||
-			!text_is_printable(vm))
-			return fail_usage(what, VM_ID_BYTES_MAX);
+		if (reason)
+			return fail_usage("--vm \"%s\" %s", options->vms[i], reason);
 	}
 	return 0;
 }

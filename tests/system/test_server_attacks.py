@@ -4,7 +4,10 @@
 import json
 import select
 import socket
+import subprocess
 import time
+
+import pytest
 
 from control_plane import claims, header, policy_id, rule, utc, vm_id
 from test_server_requests import port_of, status_of
@@ -212,3 +215,34 @@ def test_an_agent_fills_no_disk(server, admin):
     assert [answer.status for answer in answers] == 16 * [202] + 2 * [429]
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 100
     assert other.post(other.event("session_opened")).status == 202
+
+
+def test_tokens_are_made_and_revoked_in_the_log(server, admin, alice):
+    """Who gives rights at the server's console decides as much as who approves."""
+    token = server.person("mallory@example.org", "administrator").token
+    identity = server.command("token", "list")
+    (line,) = [line for line in identity.splitlines() if "mallory" in line]
+    server.command("token", "revoke", line.split()[0])
+    server.enrollment(vm_id("vm1"))
+    end = time.monotonic() + 10
+    while server.call("GET", "/v1/vms", token=token).status != 401:
+        assert time.monotonic() < end
+    told = admin.activity(top=3)
+    assert [entry["operation"] for entry in told] == [
+        "jitgate/vms/newEnrollment/action", "jitgate/tokens/revokeToken/action", "jitgate/tokens/newToken/action"]
+    for entry in told:
+        assert entry["principal"].startswith("local:") and entry["result"] == "Succeeded"
+    assert told[0]["vm"] == vm_id("vm1")
+    for entry in told[1:]:
+        assert line.split()[0] in entry["message"] and "administrator in /" in entry["message"]
+        assert token not in str(entry)
+    # Who may read less than all reads nothing of it.
+    dave = server.person("dave", "administrator", "/subscriptions/s1")
+    assert {entry["operation"] for entry in dave.activity()} == {"jitgate/vms/newEnrollment/action"}
+
+
+def test_an_enrollment_that_no_agent_could_use_is_none(server):
+    for vm in ("web-1", vm_id("a|b"), vm_id("a/"), "/subscriptions/s1/../virtualMachines/x"):
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            server.enrollment(vm)
+        assert failed.value.returncode == 2 and vm in failed.value.stderr

@@ -123,6 +123,10 @@ static void test_names_of_vms(void **state)
 	assert_non_null(vm_id_check("/subscriptions/s/virtualMachines/"));
 	assert_non_null(vm_id_check("/subscriptions/s/virtualMachines/a|policy"));
 	assert_non_null(vm_id_check("/subscriptions/s/virtualMachines/a\n"));
+	assert_non_null(vm_id_check("/subscriptions/s/../t/virtualMachines/a"));
+	assert_non_null(vm_id_check("/subscriptions/./virtualMachines/a"));
+	assert_non_null(vm_id_check("/subscriptions/s/virtualMachines/.."));
+	assert_null(vm_id_check("/subscriptions/s/.a/..b/virtualMachines/..."));
 }
 
 static void test_ids_of_requests(void **state)

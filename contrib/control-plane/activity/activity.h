@@ -21,6 +21,9 @@
 #define OPERATION_REVOKE "jitgate/requests/revoke/action"
 #define OPERATION_REQUEST_READ "jitgate/requests/read"
 #define OPERATION_ENROLL "jitgate/vms/enroll/action"
+#define OPERATION_ENROLLMENT_NEW "jitgate/vms/newEnrollment/action"
+#define OPERATION_TOKEN_NEW "jitgate/tokens/newToken/action"
+#define OPERATION_TOKEN_REVOKE "jitgate/tokens/revokeToken/action"
 #define OPERATION_AGENT "jitgate/agents/" /* and the type of the agent's record */
 
 struct activity {

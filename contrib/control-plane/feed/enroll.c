@@ -134,7 +134,7 @@ static void on_found(int error, const struct store_range_result *result, void *u
 		return enrollment_refuse(enrollment);
 	json = json_loadb(result->entries[0].value, result->entries[0].n_value, 0, NULL);
 	vm = json_string_value(json_object_get(json, "vm"));
-	if (!vm || strlen(vm) > RESOURCE_ID_BYTES_MAX || strchr(vm, '|'))
+	if (!vm || vm_id_check(vm))
 		return enrollment_refuse(enrollment);
 	enrollment->vm = strdup(vm);
 	enrollment->mod_revision = result->entries[0].mod_revision;

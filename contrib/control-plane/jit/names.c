@@ -37,6 +37,18 @@ static bool has_forbidden(const char *text, const char *forbidden)
 	return strpbrk(text, forbidden) || !text_is_printable(text);
 }
 
+/* Whoever passes such a path on may take it for another. */
+static bool has_dots(const char *id)
+{
+	for (const char *slash = strchr(id, '/'); slash; slash = strchr(slash + 1, '/')) {
+		size_t n = strcspn(slash + 1, "/");
+
+		if ((n == 1 || n == 2) && strncmp(slash + 1, "..", n) == 0)
+			return true;
+	}
+	return false;
+}
+
 static bool ends_in_machine(const char *id)
 {
 	static const char *const types[] = { "/virtualMachines", "/machines" };
@@ -61,6 +73,8 @@ const char *vm_id_check(const char *id)
 		return "has white space, a control character or one of | % ? # \\";
 	if (strstr(id, "//") || id[strlen(id) - 1] == '/')
 		return "has an empty segment";
+	if (has_dots(id))
+		return "has a segment . or ..";
 	if (!ends_in_machine(id))
 		return "does not end in /virtualMachines/ and a name";
 	return NULL;

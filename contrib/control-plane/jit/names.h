@@ -29,8 +29,8 @@ char *name_lower(const char *text);
 /*
  * NULL where it is fit to be a VM's id, and otherwise what is wrong with it as the rest of a
  * sentence that begins with the id. It begins with "/subscriptions/", ends in
- * "/virtualMachines/{name}" or "/machines/{name}", has no empty segment, no white space and none of
- * | % ? # and backslash.
+ * "/virtualMachines/{name}" or "/machines/{name}", has no segment that is empty, "." or "..", no
+ * white space and none of | % ? # and backslash.
  */
 const char *vm_id_check(const char *id);
 
