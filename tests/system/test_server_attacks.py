@@ -246,3 +246,18 @@ def test_an_enrollment_that_no_agent_could_use_is_none(server):
         with pytest.raises(subprocess.CalledProcessError) as failed:
             server.enrollment(vm)
         assert failed.value.returncode == 2 and vm in failed.value.stderr
+
+
+def test_what_is_approved_is_what_was_shown(server, admin, alice, bob):
+    """A policy that is widened while a request waits does not widen the request."""
+    admin.put({"vm1": [rule(approvalRequired=True)]})
+    agent = server.enroll("vm1")
+    requests = [from_source(alice, f"192.0.2.{i}") for i in range(2)]
+    assert {port_of(request)["protocol"] for request in requests} == {"TCP"}
+    admin.put({"vm1": [rule(protocol="*")]})
+    assert bob.call("POST", f"/v1/requests/{requests[0]['id']}/approve", {}).status == 200
+    said = claims(agent.fetch()[-1])
+    assert said["jti"] == port_of(requests[0])["grant"] and said["ports"][0]["protocol"] == "TCP"
+    admin.put({"vm1": [rule(protocol="UDP")]})
+    refused = bob.call("POST", f"/v1/requests/{requests[1]['id']}/approve", {})
+    assert (refused.status, refused.code) == (409, "Conflict")

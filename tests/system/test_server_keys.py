@@ -91,8 +91,9 @@ def test_agents_of_the_daemon_take_what_the_server_signs(server, admin, alice, t
     agent = server.enroll("vm1")
     request = alice.call("POST", "/v1/requests", {"vm": vm_id("vm1"), "ports": [
         {"number": 22, "source": "2001:db8::7"}], "justification": "ümläut"})
-    alice.call("POST", f"/v1/requests/{request['id']}/revoke", {"reason": "ok"})
     documents = agent.fetch()
+    alice.call("POST", f"/v1/requests/{request['id']}/revoke", {"reason": "ok"})
+    documents += agent.fetch()
     assert len(documents) == 3
     for document in documents:
         verify(server, document, tmp_path)

@@ -48,7 +48,8 @@ static int judge_policy(const struct policy *policy, const char *vm_key, uint16_
 	return 0;
 }
 
-/* What policy (its own first, for the code) and the others that name the VM say of a port. */
+/* What policy (its own first, for the code) and the others that name the VM say of a port, with the
+ * protocols among those that ret has. */
 static int judge(const struct policy *policy, const struct evaluation *evaluation,
 	const char *vm_id, const char *vm_key, uint16_t number, const struct prefix *source,
 	struct verdict *ret, struct problem *problem)
@@ -60,7 +61,7 @@ static int judge(const struct policy *policy, const struct evaluation *evaluatio
 	if (!vm)
 		return problem_set(problem, 400, "VirtualMachineNotInPolicy",
 			"policy %s does not name virtual machine %s", policy->name, vm_id);
-	*ret = (struct verdict){ policy_vm_protocols(vm, number), ACCESS_SECONDS_MAX, false };
+	ret->protocols &= policy_vm_protocols(vm, number);
 	if (ret->protocols == 0)
 		return problem_set(problem, 400, "PortNotInPolicy",
 			"port %u is not in policy %s for %s", number, policy->name,
@@ -132,7 +133,7 @@ static int evaluate_port(const struct ask *ask, const struct ask_vm *vm,
 {
 	int64_t now = evaluation->now_usec / (int64_t)USEC_PER_SEC;
 	int64_t duration = ask->duration ? ask->duration : DURATION_DEFAULT;
-	struct verdict verdict = { 0 };
+	struct verdict verdict = { PROTOCOL_ANY, ACCESS_SECONDS_MAX, false };
 	int r;
 
 	r = source_of(port, evaluation, &access->source, problem);
@@ -254,7 +255,8 @@ int request_approve(struct request *request, const struct policy *policy,
 	for (size_t i = 0; i < request->n_vms; i++)
 		for (size_t k = 0; k < request->vms[i].n_ports; k++) {
 			struct access *access = &request->vms[i].ports[k];
-			struct verdict verdict = { 0 };
+			/* No more than the approver was shown. */
+			struct verdict verdict = { access->protocols, ACCESS_SECONDS_MAX, false };
 
 			if (access_status_at(request, access, now) != ACCESS_PENDING)
 				continue;
