@@ -236,7 +236,7 @@ def test_tokens_outlive_a_kill(server):
 
 def test_a_token_is_nowhere_in_the_state(server):
     server.start()
-    secrets = [server.token(), server.run("enrollment", "new", "--vm", "web-1").stdout.strip()]
+    secrets = [server.token(), server.run("enrollment", "new", "--vm", "/subscriptions/s/virtualMachines/web-1").stdout.strip()]
     assert secrets[0].startswith("jgt_") and secrets[1].startswith("jge_")
     for name in os.listdir(server.directory):
         content = (server.directory / name).read_bytes()
@@ -317,6 +317,7 @@ def test_the_example_is_what_counts_without_it(server):
 USAGE = [["token"], ["token", "old"], ["token", "new"], ["enrollment", "new"],
          ["token", "new", "--principal", "a", "--role", "king", "--scope", "/"],
          ["token", "new", "--principal", "a", "--role", "reader", "--scope", "x"],
+         ["token", "new", "--principal", "a", "--role", "reader", "--scope", "/subscription/S"],
          ["token", "new", "--principal", "a", "--role", "reader", "--scope", "/", "--for", "1"],
          ["token", "new", "--principal", "a", "--role", "reader", "--scope", "/", "--vm", "x"],
          ["token", "list", "x"], ["token", "revoke"], ["token", "revoke", "x"],

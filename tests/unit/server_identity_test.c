@@ -36,17 +36,20 @@ static void a_scope_holds_what_is_below_it(void **state)
 
 static void a_scope_is_a_path_of_whole_segments(void **state)
 {
-	static const char *const bad[] = { "", "subscriptions", "//", "/a/", "/a//b", "/a\n" };
+	static const char *const bad[] = { "", "subscriptions", "//", "/subscriptions/",
+		"/subscriptions//b", "/subscriptions/a\n", "/subscription/S", "/subscriptionsS",
+		"/a" };
 	char long_scope[SCOPE_BYTES_MAX + 2];
 
 	(void)state;
 	assert_int_equal(scope_check("/"), 0);
 	assert_int_equal(scope_check("/subscriptions/S"), 0);
+	assert_int_equal(scope_check("/Subscriptions"), 0);
 	for (size_t i = 0; i < N_ELEMENTS(bad); i++)
 		if (scope_check(bad[i]) == 0)
 			fail_msg("\"%s\"", bad[i]);
 	memset(long_scope, 'a', sizeof(long_scope));
-	long_scope[0] = '/';
+	memcpy(long_scope, "/subscriptions/", 15);
 	long_scope[SCOPE_BYTES_MAX + 1] = '\0';
 	assert_int_equal(scope_check(long_scope), -EINVAL);
 }

@@ -50,7 +50,8 @@ DEFINE_CLEANUP(struct principal *, principal_free)
 
 bool scope_holds(const char *scope, const char *resource);
 
-/* 0 or -EINVAL: a scope begins with '/', has no empty segment and at most SCOPE_BYTES_MAX bytes. */
+/* 0 or -EINVAL: a scope is "/", or is or lies below "/subscriptions", where all ids are, has no
+ * empty segment and at most SCOPE_BYTES_MAX bytes. */
 #define SCOPE_BYTES_MAX 512
 int scope_check(const char *scope);
 

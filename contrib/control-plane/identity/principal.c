@@ -34,13 +34,16 @@ int role_parse(const char *name, enum role *ret)
 
 int scope_check(const char *scope)
 {
-	size_t n_bytes = strlen(scope);
+	static const char root[] = "/subscriptions";
+	size_t n_bytes = strlen(scope), n_root = strlen(root);
 
-	if (*scope != '/' || n_bytes > SCOPE_BYTES_MAX || !text_is_printable(scope))
+	if (strcmp(scope, "/") == 0)
+		return 0;
+	if (strncasecmp(scope, root, n_root) != 0 || (scope[n_root] != '/' && scope[n_root]))
 		return -EINVAL;
-	if (n_bytes > 1 && (strstr(scope, "//") || scope[n_bytes - 1] == '/'))
+	if (n_bytes > SCOPE_BYTES_MAX || !text_is_printable(scope))
 		return -EINVAL;
-	return 0;
+	return strstr(scope, "//") || scope[n_bytes - 1] == '/' ? -EINVAL : 0;
 }
 
 bool scope_holds(const char *scope, const char *resource)
