@@ -293,6 +293,46 @@ static void test_full_disk_refuses_what_does_not_fit_alone(void **state)
 	assert_range(fixture, "small", NULL, "small=1@3 ");
 }
 
+/* Behind the store's back, as if the file had last been written so long ago. */
+static void write_times(const struct fixture *fixture, const char *statement)
+{
+	sqlite3 *file;
+
+	assert_int_equal(sqlite3_open(fixture->path, &file), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(file, statement, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(file);
+}
+
+/* All leases seem to have ended: that they have is believed only when it goes on. */
+static void test_a_clock_that_leaps_ends_no_lease_at_once(void **state)
+{
+	struct fixture *fixture = *state;
+
+	put_leased(fixture, "a", "1", grant(fixture, 3600));
+	write_times(fixture,
+		"UPDATE state SET lease_usec = lease_usec - 90000000000;"
+		"UPDATE leases SET end_usec = end_usec - 4000000000");
+	fixture_reopen(fixture);
+	put(fixture, "b", "1");
+	put(fixture, "c", "1");
+	assert_range(fixture, "a", NULL, "a=1@1 ");
+	/* The clock is set right: the lease goes on. */
+	write_times(fixture,
+		"UPDATE state SET lease_usec = lease_usec + 90000000000;"
+		"UPDATE leases SET end_usec = end_usec + 4000000000");
+	fixture_reopen(fixture);
+	put(fixture, "b", "2");
+	assert_range(fixture, "a", NULL, "a=1@1 ");
+	/* It was right, and has gone on for an hour. */
+	write_times(fixture,
+		"UPDATE leases SET end_usec = end_usec - 4000000000;"
+		"UPDATE state SET lease_usec = lease_usec - 90000000000,"
+		" leap_usec = lease_usec - 3601000000");
+	fixture_reopen(fixture);
+	put(fixture, "c", "2");
+	assert_range(fixture, "a", NULL, "");
+}
+
 static void test_lease_ends_once_the_disk_has_room(void **state)
 {
 	struct fixture *fixture = *state;
@@ -325,6 +365,7 @@ int main(void)
 		TEST(test_damaged_file_is_an_error_and_no_crash),
 		TEST(test_torn_wal_loses_only_what_was_torn),
 		TEST(test_full_disk_refuses_what_does_not_fit_alone),
+		TEST(test_a_clock_that_leaps_ends_no_lease_at_once),
 		TEST(test_lease_ends_once_the_disk_has_room),
 	};
 

@@ -90,6 +90,8 @@ int database_read_state(struct database *database, struct database_state *ret)
 		.revision = sqlite3_column_int64(read, 0),
 		.compacted = sqlite3_column_int64(read, 1),
 		.history_bytes = sqlite3_column_int64(read, 2),
+		.lease_usec = sqlite3_column_int64(read, 3),
+		.leap_usec = sqlite3_column_int64(read, 4),
 	};
 
 	return 0;
@@ -103,6 +105,8 @@ int database_write_state(struct database *database, const struct database_state 
 	sqlite3_bind_int64(write, 1, state->revision);
 	sqlite3_bind_int64(write, 2, state->compacted);
 	sqlite3_bind_int64(write, 3, state->history_bytes);
+	sqlite3_bind_int64(write, 4, state->lease_usec);
+	sqlite3_bind_int64(write, 5, state->leap_usec);
 
 	return statement_step(write);
 }

@@ -62,6 +62,9 @@ struct database_state {
 	int64_t revision;
 	int64_t compacted; /* the last revision of which events may be gone */
 	int64_t history_bytes; /* of records that are no entries any more */
+	int64_t lease_usec; /* leases have ended up to then; leases.c */
+	int64_t leap_usec; /* the wall clock, when it was first seen far ahead of that; 0: it is not
+			    */
 };
 
 /* As store_open(). */

@@ -26,6 +26,9 @@ int group_do_revision(
 
 /* leases.c */
 
+/* Up to when leases end: now, unless that is not to be believed. */
+void group_follow_clock(struct group *group);
+
 int group_find_lease(struct group *group, int64_t lease, int64_t *ret_ttl_seconds);
 int group_lease_grant(struct group *group, struct job *job);
 int group_lease_keep_alive(struct group *group, struct job *job);

@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
-/* Leases: the calls, what they do in the file, and the timer. */
+/*
+ * Leases: the calls, what they do in the file, and the timer.
+ *
+ * A wall clock that is wrong by years would end all leases at once, and with them tokens, requests
+ * and the activity log. So where it is more than LEAP_USEC ahead of when the file was last written,
+ * leases end as of then until it has gone on for HOLD_USEC: time to set it right. After that it is
+ * believed; nobody had written for so long.
+ */
 
 #include <errno.h>
 #include <sys/random.h>
@@ -10,6 +17,10 @@
 
 /* Timers may be late by that; leases are counted in seconds. */
 #define ACCURACY_USEC 100000
+
+#define LEAP_USEC INT64_C(86400000000)
+#define HOLD_USEC INT64_C(3600000000)
+#define HOLD_RETRY_USEC 60000000
 
 /* Of leases that end at once, so much in one transaction. */
 #define SWEEP_RECORDS 4096
@@ -56,6 +67,23 @@ int sqlite_lease_revoke(struct store *store, int64_t lease, store_on_lease *hand
 	return lease_call(store, &call, userdata);
 }
 
+void group_follow_clock(struct group *group)
+{
+	struct database_state *state = &group->state;
+	const int64_t now = (int64_t)group->now_usec, leap = state->leap_usec;
+
+	if (state->lease_usec == 0 || now <= state->lease_usec + LEAP_USEC ||
+		(leap > 0 && now >= leap + HOLD_USEC)) {
+		state->lease_usec = now;
+		state->leap_usec = 0;
+	} else if (leap == 0 || now < leap) {
+		state->leap_usec = now;
+	}
+	group->has_changed |= state->leap_usec != leap;
+	if (state->leap_usec > 0)
+		group->sqlite->lease_retry_usec = group->now_usec + HOLD_RETRY_USEC;
+}
+
 int group_find_lease(struct group *group, int64_t lease, int64_t *ret_ttl_seconds)
 {
 	_cleanup_(statement_resetp) sqlite3_stmt *find =
@@ -63,7 +91,7 @@ int group_find_lease(struct group *group, int64_t lease, int64_t *ret_ttl_second
 	int r;
 
 	sqlite3_bind_int64(find, 1, lease);
-	sqlite3_bind_int64(find, 2, (int64_t)group->now_usec);
+	sqlite3_bind_int64(find, 2, group->state.lease_usec);
 	r = statement_step(find);
 	if (r <= 0)
 		return r < 0 ? r : -ENOENT;
@@ -175,7 +203,7 @@ static int find_ended_lease(struct group *group, int64_t *ret)
 		return r;
 	*ret = sqlite3_column_int64(earliest, 0);
 
-	return (uint64_t)sqlite3_column_int64(earliest, 1) <= group->now_usec;
+	return sqlite3_column_int64(earliest, 1) <= group->state.lease_usec;
 }
 
 int group_end_leases(struct group *group)

@@ -47,6 +47,10 @@ const char *const database_migrations[] = {
 	" ttl_seconds INTEGER NOT NULL,"
 	" end_usec INTEGER NOT NULL);"
 	"CREATE INDEX leases_by_end ON leases (end_usec);",
+
+	/* leases.c */
+	"ALTER TABLE state ADD COLUMN lease_usec INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE state ADD COLUMN leap_usec INTEGER NOT NULL DEFAULT 0;",
 };
 
 const int database_n_migrations = N_ELEMENTS(database_migrations);
@@ -62,9 +66,10 @@ const char *const database_statements[DATABASE_STATEMENT_COUNT] = {
 	[DATABASE_BEGIN_WRITE] = "BEGIN IMMEDIATE",
 	[DATABASE_COMMIT] = "COMMIT",
 	[DATABASE_ROLLBACK] = "ROLLBACK",
-	[DATABASE_STATE_READ] = "SELECT revision, compacted, history_bytes FROM state",
+	[DATABASE_STATE_READ] = "SELECT revision, compacted, history_bytes, lease_usec, leap_usec"
+				" FROM state",
 	[DATABASE_STATE_WRITE] = "UPDATE state SET revision = ?1, compacted = ?2,"
-				 " history_bytes = ?3",
+				 " history_bytes = ?3, lease_usec = ?4, leap_usec = ?5",
 	[DATABASE_ENTRY_FIND] = "SELECT id, key, create_revision, version, lease, length(value)"
 				" FROM records INDEXED BY entries"
 				" WHERE superseded IS NULL AND key = ?1",

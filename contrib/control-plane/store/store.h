@@ -124,7 +124,8 @@ int store_commit(struct store *store, const struct store_transaction *transactio
 
 /*
  * A lease ends ttl_seconds after it was granted or last kept alive, and the keys that were put with
- * it are deleted then, a second or so late at most. Leases run on while no server does.
+ * it are deleted then, a second or so late at most; an hour where nobody has written for a day, in
+ * case the clock is wrong. Leases run on while no server does.
  */
 typedef void store_on_lease(int error, int64_t lease, void *userdata);
 int store_lease_grant(

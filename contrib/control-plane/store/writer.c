@@ -238,6 +238,7 @@ static int group_write(struct group *group, struct job *first, size_t n_jobs)
 	if (r < 0)
 		return r;
 	group->before = group->state;
+	group_follow_clock(group);
 	if (group->sqlite->lease_is_due) {
 		r = group_end_leases(group);
 		if (r < 0)
@@ -305,10 +306,10 @@ int sqlite_write(struct sqlite *sqlite, size_t n_jobs)
 		n_writes += job_is_write(job) && !job->is_done;
 	if (n_writes == 0 && !sqlite->lease_is_due)
 		return 0;
+	sqlite->lease_retry_usec = 0;
 	r = write_group(sqlite, sqlite->jobs, n_jobs);
 	if (r == -EBUSY)
 		return r;
-	sqlite->lease_retry_usec = 0;
 	if (r < 0 && sqlite->lease_is_due)
 		sqlite->lease_retry_usec = wall_usec() + SWEEP_RETRY_USEC;
 	sqlite->lease_is_due = false;
