@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from control_plane import claims, header, policy_id, rule, utc, vm_id
+from control_plane import ask, claims, header, policy, policy_id, rule, utc, vm_id
 from test_server_requests import port_of, status_of
 
 NAT = "203.0.113.7"
@@ -261,3 +261,19 @@ def test_what_is_approved_is_what_was_shown(server, admin, alice, bob):
     admin.put({"vm1": [rule(protocol="UDP")]})
     refused = bob.call("POST", f"/v1/requests/{requests[1]['id']}/approve", {})
     assert (refused.status, refused.code) == (409, "Conflict")
+
+
+def test_who_may_not_read_a_policy_does_not_learn_of_it(server, admin):
+    other = "/subscriptions/s2/resourceGroups/rg"
+    assert admin.call("PUT", policy_id("secret", other),
+                      policy({vm_id("x", other): [rule()]})).status == 200
+    dave = server.person("dave", "requester", vm_id("vm1"))
+    answers = [dave.call("POST", policy_id(name, other) + "/initiate", ask("vm1"))
+               for name in ("secret", "none")]
+    assert [(answer.status, answer.code) for answer in answers] == 2 * [(404, "ResourceNotFound")]
+
+
+def test_what_is_answered_is_kept_by_nobody(server):
+    for path, token in (("/.well-known/jwks.json", None), ("/v1/enroll", server.enrollment(vm_id("vm1")))):
+        answer = server.call("POST" if token else "GET", path, token=token)
+        assert answer.status == 200 and answer.headers.get_all("Cache-Control") == ["no-store"]

@@ -115,7 +115,6 @@ static void done(int error, int64_t revision, void *userdata)
 		return enrollment_refuse(enrollment);
 	if (error < 0)
 		return enrollment_fail(enrollment, error);
-	http_request_add_header(enrollment->call, "Cache-Control", "no-store");
 	http_respond_json(enrollment->call, 200,
 		json_pack("{s:s, s:s, s:s}", "vmId", enrollment->vm, "url",
 			enrollment->feed->options.url, "credential", enrollment->credential));

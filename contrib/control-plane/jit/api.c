@@ -17,6 +17,16 @@ bool api_may_read(const char *resource, const void *userdata)
 	return principal_may_read(userdata, resource);
 }
 
+bool policy_may_be_read(const struct policy *policy, const struct principal *principal)
+{
+	if (principal_may_read(principal, policy->id))
+		return true;
+	for (size_t i = 0; i < policy->n_vms; i++)
+		if (principal_may_read(principal, policy->vms[i].id))
+			return true;
+	return false;
+}
+
 void api_respond_problem(struct http_request *request, const struct problem *problem)
 {
 	http_respond_error(request, problem->status, problem->code, "%s", problem->message);

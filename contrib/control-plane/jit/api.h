@@ -5,6 +5,7 @@
 
 #include "contrib/control-plane/http/http.h"
 #include "contrib/control-plane/identity/identity.h"
+#include "contrib/control-plane/jit/policy.h"
 #include "contrib/control-plane/jit/problem.h"
 
 #define API_TOKEN_BYTES_MAX 1024
@@ -14,6 +15,9 @@ const struct principal *api_principal(const struct http_request *request);
 
 /* For the shows of policy_to_json() and its like: userdata is a principal. */
 bool api_may_read(const char *resource, const void *userdata);
+
+/* True for who may read its id or one of its VMs. */
+bool policy_may_be_read(const struct policy *policy, const struct principal *principal);
 
 void api_respond_problem(struct http_request *request, const struct problem *problem);
 

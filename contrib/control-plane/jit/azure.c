@@ -69,16 +69,6 @@ static bool check_call(struct http_request *request, struct policy_path *ret)
 	return true;
 }
 
-static bool may_read_policy(const struct policy *policy, const struct principal *principal)
-{
-	if (principal_may_read(principal, policy->id))
-		return true;
-	for (size_t i = 0; i < policy->n_vms; i++)
-		if (principal_may_read(principal, policy->vms[i].id))
-			return true;
-	return false;
-}
-
 /* How the keys of a list begin (allocated), or NULL. */
 static char *list_prefix(const struct policy_path *path)
 {
@@ -127,7 +117,7 @@ static void list(struct http_request *request, const struct jit *jit,
 		if (strncmp(policy->key, prefix, strlen(prefix)) != 0)
 			break;
 		if ((path->location && strcasecmp(policy->location, path->location) != 0) ||
-			!may_read_policy(policy, principal))
+			!policy_may_be_read(policy, principal))
 			continue;
 		if (json_array_size(value) == n_top || weight >= PAGE_WEIGHT_MAX) {
 			http_respond_json(request, 200,
@@ -189,7 +179,7 @@ static void handle_get(struct http_request *request, void *userdata)
 	if (!operation)
 		return;
 	policy = table_find(&operation->jit->policies, operation->policy_key);
-	if (policy ? !may_read_policy(policy, principal)
+	if (policy ? !policy_may_be_read(policy, principal)
 		   : !principal_may_read(principal, operation->policy_id))
 		return operation_fail(operation,
 			operation_deny(operation, ROLE_READER, operation->policy_id, NULL));

@@ -27,7 +27,8 @@ static int evaluate_named(struct operation *operation, struct request **ret)
 	const struct policy *policy = table_find(&operation->jit->policies, operation->policy_key);
 	const struct evaluation evaluation = operation_evaluation(operation);
 
-	if (!policy)
+	/* Whether there is one that they may not read is not theirs to find out. */
+	if (!policy || !policy_may_be_read(policy, operation->principal))
 		return problem_set(&operation->problem, 404, "ResourceNotFound",
 			"there is no policy %s", operation->policy_id);
 	return ask_evaluate(operation->ask, policy, &evaluation, ret, &operation->problem);

@@ -300,7 +300,6 @@ static void handle_keys(struct http_request *call, void *userdata)
 {
 	const struct jit *jit = userdata;
 
-	http_request_add_header(call, "Cache-Control", "max-age=300");
 	http_respond_json(call, 200, json_deep_copy(jit->options.signer->published));
 }
 
