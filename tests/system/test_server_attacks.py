@@ -277,3 +277,15 @@ def test_what_is_answered_is_kept_by_nobody(server):
     for path, token in (("/.well-known/jwks.json", None), ("/v1/enroll", server.enrollment(vm_id("vm1")))):
         answer = server.call("POST" if token else "GET", path, token=token)
         assert answer.status == 200 and answer.headers.get_all("Cache-Control") == ["no-store"]
+
+
+def test_whose_vm_it_is_sees_who_tried(server, admin, alice):
+    admin.put({"vm1": [rule(approvalRequired=True)]})
+    request = alice.request()["id"]
+    mallory = server.person("mallory", "approver", "/subscriptions/s2")
+    for call in ("approve", "deny", "revoke"):
+        assert mallory.call("POST", f"/v1/requests/{request}/{call}", {}).status == 403
+    owner = server.person("owner", "reader", vm_id("vm1"))
+    told = owner.activity(principal="mallory")
+    assert [entry["result"] for entry in told] == 3 * ["Denied"]
+    assert mallory.activity() == []

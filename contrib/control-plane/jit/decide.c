@@ -18,13 +18,15 @@ static int get_copy(struct operation *operation, struct request **ret)
 	for (size_t i = 0; request && i < request->n_vms; i++)
 		may_read |= principal_may_read(operation->principal, request->vms[i].id);
 	operation->entry.request = operation->id;
-	if (!may_read && !(request && strcmp(request->requestor, operation->principal->name) == 0))
-		return problem_set(&operation->problem, request ? 403 : 404,
-			request ? "AuthorizationFailed" : "ResourceNotFound",
-			request ? "%s may not read request %s"
-				: "%s asks for %s, which is not there",
-			operation->principal->name, operation->id);
-	return request_copy(request, ret);
+	if (!request)
+		return problem_set(&operation->problem, 404, "ResourceNotFound",
+			"there is no request %s", operation->id);
+	if (may_read || strcmp(request->requestor, operation->principal->name) == 0)
+		return request_copy(request, ret);
+	/* Those whose VM it is see who tried. */
+	operation->entry.vm = request_first_vm(request);
+	return problem_set(&operation->problem, 403, "AuthorizationFailed",
+		"%s may not read request %s", operation->principal->name, operation->id);
 }
 
 static int deny(
