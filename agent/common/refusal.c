@@ -32,6 +32,19 @@ const char *refusal_code_name(enum refusal_code code)
 	return code_names[code];
 }
 
+enum refusal_code refusal_code_find(const char *name)
+{
+	for (size_t i = 0; i < N_ELEMENTS(code_names); i++)
+		if (strcmp(code_names[i], name) == 0)
+			return (enum refusal_code)i;
+	return REFUSAL_NONE;
+}
+
+bool refusal_passes(enum refusal_code code)
+{
+	return code == REFUSAL_CLOCK_BEHIND || code == REFUSAL_CAPACITY;
+}
+
 /* A sentence that did not fit ends in an ellipsis, in front of a whole character. */
 static void message_shorten(char *message, size_t n_bytes)
 {

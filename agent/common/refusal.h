@@ -3,6 +3,8 @@
 
 /* Why a document is refused: one code for machines, one sentence for people. */
 
+#include <stdbool.h>
+
 #include "cleanup.h"
 
 enum refusal_code {
@@ -38,6 +40,12 @@ struct refusal {
 
 /* "malformed", "too_large", … */
 const char *refusal_code_name(enum refusal_code code);
+
+/* The code of that name; REFUSAL_NONE where there is none. */
+enum refusal_code refusal_code_find(const char *name);
+
+/* True where the same document may be admitted later: what stands in its way passes with time. */
+bool refusal_passes(enum refusal_code code);
 
 /* Fills a refusal in and returns REFUSED. The message is one sentence without a full stop; bytes
  * that are not printable UTF-8 (agent/common/text.h) become '?', and what does not fit an ellipsis.

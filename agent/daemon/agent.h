@@ -21,6 +21,7 @@
 #include "agent/daemon/grant.h"
 #include "agent/daemon/ledger.h"
 #include "agent/daemon/policy.h"
+#include "agent/daemon/refusals.h"
 #include "agent/daemon/registry.h"
 #include "nft/forwarding.h"
 #include "nft/gate.h"
@@ -51,10 +52,7 @@ struct agent {
 	bool trust_failed; /* the trust file could not be read: nothing is signed for, nothing
 			      forgotten */
 
-	/* Refusals told of late, when that was counted, and those left out of the audit log. */
-	uint64_t n_refusals_told;
-	uint64_t refusals_usec;
-	uint64_t n_refusals_untold;
+	struct refusals refusals;
 
 	struct ledger *ledger; /* in the state directory: survives a reboot */
 	struct ledger *runtime; /* in the runtime directory: survives the daemon */

@@ -13,9 +13,6 @@
 #include "agent/daemon/record.h"
 #include "agent/daemon/submit.h"
 
-#define REFUSALS_BURST 100
-#define REFUSAL_INTERVAL_USEC (USEC_PER_SEC / 5)
-
 int document_digest(const char *text, size_t n_bytes, uint8_t ret[static DOCUMENT_DIGEST_BYTES])
 {
 	const char *signature = memrchr(text, '.', n_bytes);
@@ -25,33 +22,14 @@ int document_digest(const char *text, size_t n_bytes, uint8_t ret[static DOCUMEN
 	return EVP_Digest(text, n_bytes, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -EIO;
 }
 
-/*
- * Anyone on this machine may submit, and so could fill the log with refusals: past a burst they are
- * recorded at a steady rate, with how many were left out.
- */
-static bool refusal_is_to_be_told(struct agent *agent, uint64_t now_usec)
+/* digest: NULL where the document can't be read. */
+static void audit_refused(struct agent *agent, const struct document *document,
+	const uint8_t *digest, const struct refusal *refusal)
 {
-	uint64_t n_new = (now_usec - agent->refusals_usec) / REFUSAL_INTERVAL_USEC;
-
-	if (n_new > 0) {
-		agent->n_refusals_told -=
-			n_new < agent->n_refusals_told ? n_new : agent->n_refusals_told;
-		agent->refusals_usec = now_usec;
-	}
-	if (agent->n_refusals_told < REFUSALS_BURST) {
-		agent->n_refusals_told++;
-		return true;
-	}
-	agent->n_refusals_untold++;
-	return false;
-}
-
-static void audit_refused(
-	struct agent *agent, const struct document *document, const struct refusal *refusal)
-{
+	struct refusals *refusals = &agent->refusals;
 	char message[1024];
 
-	if (!refusal_is_to_be_told(agent, clock_boottime_usec()))
+	if (!refusals_tell(refusals, digest, refusal->code, clock_boottime_usec()))
 		return;
 	snprintf(message, sizeof(message), "A document was refused (%s): %s",
 		refusal_code_name(refusal->code), refusal->message);
@@ -63,12 +41,11 @@ static void audit_refused(
 			.subject = document ? document->subject : NULL,
 			.reason = refusal->message,
 			.code = refusal_code_name(refusal->code),
-			.details = agent->n_refusals_untold
-				? json_pack("{s:I}", "notRecordedBefore",
-					  (json_int_t)agent->n_refusals_untold)
-				: NULL,
+			.details = refusals->n_untold ? json_pack("{s:I}", "notRecordedBefore",
+								(json_int_t)refusals->n_untold)
+						      : NULL,
 		});
-	agent->n_refusals_untold = 0;
+	refusals->n_untold = 0;
 }
 
 static void audit_admitted(struct agent *agent, const struct document *document, bool durable)
@@ -264,7 +241,7 @@ int submit_document(struct agent *agent, const char *text, size_t n_bytes, struc
 	if (status == 0)
 		status = judge(agent, document, digest, &now, refusal);
 	if (status == REFUSED)
-		audit_refused(agent, document, refusal);
+		audit_refused(agent, document, document ? digest : NULL, refusal);
 	if (status == KNOWN) {
 		entry = registry_find(agent->registry, document->id);
 		submission_fill(ret, entry, entry->grant ? entry->grant->durable : entry->durable);
@@ -314,7 +291,7 @@ int submit_local_grant(struct agent *agent, const json_t *ports, int64_t seconds
 			"%zu grants are live, twice max_grants: revoke some",
 			registry_count_live(agent->registry));
 	if (status == REFUSED)
-		audit_refused(agent, document, refusal);
+		audit_refused(agent, document, NULL, refusal);
 	if (status != 0)
 		return status;
 	status = registry_get(agent->registry, document->id, &entry);

@@ -268,12 +268,15 @@ static void listening_fail(struct agent_link *link, int status, const char *erro
 static void listening_on_reply(
 	struct agent_link *link, int status, const char *error, const json_t *parameters)
 {
+	const json_t *event = json_object_get(parameters, "event");
+	const char *type = json_string_value(json_object_get(event, "type"));
+
 	if (status != 0) {
 		listening_fail(link, status, error);
 		return;
 	}
-	if (json_object_get(parameters, "event")) {
-		link->listener.on_event(link->listener.userdata);
+	if (event) {
+		link->listener.on_event(type ? type : "", link->listener.userdata);
 		return;
 	}
 	/* The first, without an event: from here on none is missed. */

@@ -19,8 +19,8 @@ struct agent_link;
 struct link_listener {
 	/* The agent is there, anew: what was under way before is gone. */
 	void (*on_up)(void *userdata);
-	/* Something was recorded. */
-	void (*on_event)(void *userdata);
+	/* Something was recorded; its type (borrowed) is "" where the event has none. */
+	void (*on_event)(const char *type, void *userdata);
 	void *userdata;
 };
 

@@ -2,7 +2,7 @@
 
 /*
  *   batch   [ a b c d … ]      at ──▶ next to submit
- *   aside   [ x y ]            those that failed, oldest first; n_due of them are to be tried now
+ *   aside   [ x y ]            those to be tried again, oldest first; n_due of them now
  *
  * The batch goes first. A document that the agent has died of (or hung up on) a few times counts as
  * failed, too.
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "agent/common/refusal.h"
 #include "agent/common/times.h"
 #include "agent/poll/backoff.h"
 #include "agent/poll/delivery.h"
@@ -19,7 +20,8 @@
 
 #define ASIDE_MAX 1024
 #define ASIDE_BYTES_MAX (4 * 1024 * 1024)
-#define ASIDE_USEC (3600 * USEC_PER_SEC)
+#define FAILED_KEEP_USEC (3600 * USEC_PER_SEC)
+#define PASSING_KEEP_USEC (86400 * USEC_PER_SEC)
 #define ASIDE_BASE_USEC (2 * USEC_PER_SEC)
 #define ASIDE_MIN_USEC (1 * USEC_PER_SEC)
 #define ASIDE_MAX_USEC (60 * USEC_PER_SEC)
@@ -82,9 +84,15 @@ static void aside_remove_first(struct delivery *delivery)
 static void aside_give_up(struct delivery *delivery, const char *why)
 {
 	if (log_limit_passes(&delivery->failed, clock_boottime_usec()))
-		poll_log(LOG_ERR, "a document is given up that the agent could not carry out: %s",
+		poll_log(LOG_ERR, "a document is given up that the agent could not take yet: %s",
 			why);
 	aside_remove_first(delivery);
+}
+
+static void try_again_in(struct delivery *delivery, uint64_t usec)
+{
+	(void)sd_event_source_set_time_relative(delivery->again, usec);
+	(void)sd_event_source_set_enabled(delivery->again, SD_EVENT_ONESHOT);
 }
 
 static void aside_add(struct delivery *delivery, json_t *document, uint64_t since_usec)
@@ -113,13 +121,12 @@ static void aside_add(struct delivery *delivery, json_t *document, uint64_t sinc
 	delivery->n_aside_bytes += n_bytes;
 	if (sd_event_source_get_enabled(delivery->again, NULL) > 0)
 		return;
-	(void)sd_event_source_set_time_relative(
-		delivery->again, backoff_next(&delivery->backoff, random_number()));
-	(void)sd_event_source_set_enabled(delivery->again, SD_EVENT_ONESHOT);
+	try_again_in(delivery, backoff_next(&delivery->backoff, random_number()));
 }
 
-/* What was under way is over: it is the batch's next, or the first put aside. */
-static void finish_one(struct delivery *delivery, bool failed)
+/* What was under way is over: it is the batch's next, or the first put aside. It is tried again
+ * until it is keep_usec old. */
+static void finish_one(struct delivery *delivery, uint64_t keep_usec)
 {
 	json_t *document = delivery->is_aside ? delivery->aside[0].document
 					      : json_array_get(delivery->batch, delivery->at);
@@ -129,16 +136,16 @@ static void finish_one(struct delivery *delivery, bool failed)
 	delivery->n_hang_ups = 0;
 	if (!delivery->is_aside) {
 		delivery->at++;
-		if (failed)
+		if (keep_usec > 0)
 			aside_add(delivery, document, since_usec);
 		return;
 	}
 	delivery->n_due--;
-	if (!failed) {
+	if (keep_usec == 0) {
 		backoff_reset(&delivery->backoff);
 		aside_remove_first(delivery);
-	} else if (now_usec - since_usec >= ASIDE_USEC) {
-		aside_give_up(delivery, "it was tried for an hour");
+	} else if (now_usec - since_usec >= keep_usec) {
+		aside_give_up(delivery, "it was tried for long enough");
 	} else {
 		json_auto_t *kept = json_incref(document);
 
@@ -164,41 +171,67 @@ static void on_no_answer(struct delivery *delivery, int status)
 		if (log_limit_passes(&delivery->refused, clock_boottime_usec()))
 			poll_log(LOG_WARNING,
 				"a document is larger than the agent takes: it is passed over");
-		finish_one(delivery, false);
+		finish_one(delivery, 0);
 		return;
 	}
 	if (went_away && ++delivery->n_hang_ups >= HANG_UPS_MAX) {
 		poll_log(LOG_ERR, "the agent has not answered to a document %d times (%s)",
 			HANG_UPS_MAX, strerror(-status));
-		finish_one(delivery, true);
+		finish_one(delivery, FAILED_KEEP_USEC);
 	}
 	wait_for_agent(delivery);
+}
+
+/* Told when it is put aside, not each time that it is tried again. */
+static void tell_failed(struct delivery *delivery, const json_t *parameters)
+{
+	char message[128];
+
+	if (!delivery->is_aside && log_limit_passes(&delivery->failed, clock_boottime_usec()))
+		poll_log(LOG_ERR, "the agent could not carry out a document: %s; trying again",
+			shorten(member(parameters, "message"), message));
+}
+
+static void tell_refused(
+	struct delivery *delivery, const char *code, const json_t *parameters, bool passes)
+{
+	char shown[128], message[128];
+
+	if (passes && delivery->is_aside)
+		return;
+	if (log_limit_passes(&delivery->refused, clock_boottime_usec()))
+		poll_log(LOG_WARNING, "the agent refuses a document: %s: %s%s",
+			shorten(code, shown), shorten(member(parameters, "message"), message),
+			passes ? "; trying again" : "");
+}
+
+/* For how long it is to be tried again; 0: it is over. */
+static uint64_t judge_answer(
+	struct delivery *delivery, int status, const char *error, const json_t *parameters)
+{
+	bool refused = status == LINK_ERROR && strcmp(error, "Refused") == 0;
+	const char *code = refused ? member(parameters, "code") : error;
+	bool passes = refused && refusal_passes(refusal_code_find(code));
+
+	if (status != LINK_ERROR)
+		return 0;
+	if (strcmp(error, "Failed") == 0) {
+		tell_failed(delivery, parameters);
+		return FAILED_KEEP_USEC;
+	}
+	tell_refused(delivery, code, parameters, passes);
+	return passes ? PASSING_KEEP_USEC : 0;
 }
 
 static void on_answer(int status, const char *error, const json_t *parameters, void *userdata)
 {
 	struct delivery *delivery = userdata;
-	char code[128], message[128];
 
 	delivery->under_way = false;
-	if (status < 0) {
+	if (status < 0)
 		on_no_answer(delivery, status);
-	} else if (status == LINK_ERROR && strcmp(error, "Failed") == 0) {
-		if (log_limit_passes(&delivery->failed, clock_boottime_usec()))
-			poll_log(LOG_ERR,
-				"the agent could not carry out a document: %s; trying again",
-				shorten(member(parameters, "message"), message));
-		finish_one(delivery, true);
-	} else {
-		if (status == LINK_ERROR &&
-			log_limit_passes(&delivery->refused, clock_boottime_usec()))
-			poll_log(LOG_WARNING, "the agent refuses a document: %s: %s",
-				strcmp(error, "Refused") == 0
-					? shorten(member(parameters, "code"), code)
-					: shorten(error, code),
-				shorten(member(parameters, "message"), message));
-		finish_one(delivery, false);
-	}
+	else
+		finish_one(delivery, judge_answer(delivery, status, error, parameters));
 	deliver(delivery);
 }
 
@@ -285,6 +318,12 @@ void delivery_begin(struct delivery *delivery, json_t *documents)
 	delivery->batch = json_incref(documents);
 	delivery->at = 0;
 	deliver(delivery);
+}
+
+void delivery_on_clock_stepped(struct delivery *delivery)
+{
+	if (delivery->n_aside > 0)
+		try_again_in(delivery, ASIDE_MIN_USEC);
 }
 
 bool delivery_is_settled(const struct delivery *delivery)

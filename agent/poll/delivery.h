@@ -3,9 +3,10 @@
 
 /*
  * Documents on their way to the agent: submitted in order, one after the other. What the agent
- * refuses is over: it has judged it, and recorded that. What it could not do (Failed) is put aside
- * and tried again for up to an hour, behind what comes after it, so that no document holds up a
- * revocation. While the agent is away, all wait.
+ * refuses is over: it has judged it, and recorded that. What it could not do (Failed), and what it
+ * refuses for now (refusal_passes()), is put aside and tried again, for up to an hour or a day,
+ * behind what comes after it, so that no document holds up a revocation. While the agent is away,
+ * all wait.
  */
 
 #include <jansson.h>
@@ -38,3 +39,6 @@ bool delivery_is_settled(const struct delivery *delivery);
 
 /* The agent is there anew. */
 void delivery_on_agent_up(struct delivery *delivery);
+
+/* The agent's clock was set: what it refused for its clock's sake it may take now. */
+void delivery_on_clock_stepped(struct delivery *delivery);

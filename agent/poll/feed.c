@@ -282,6 +282,11 @@ void feed_on_agent_up(struct feed *feed)
 	delivery_on_agent_up(feed->delivery);
 }
 
+void feed_on_clock_stepped(struct feed *feed)
+{
+	delivery_on_clock_stepped(feed->delivery);
+}
+
 void feed_begin_anew(struct feed *feed)
 {
 	feed->anew = true;

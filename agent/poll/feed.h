@@ -41,6 +41,7 @@ struct feed *feed_free(struct feed *feed);
 DEFINE_CLEANUP(struct feed *, feed_free)
 
 void feed_on_agent_up(struct feed *feed);
+void feed_on_clock_stepped(struct feed *feed);
 
 /* The agent has lost what it knew: asks for all that is live, next time. */
 void feed_begin_anew(struct feed *feed);

@@ -118,10 +118,12 @@ static void on_agent_up(void *userdata)
 		events_kick(poll->events);
 }
 
-static void on_agent_event(void *userdata)
+static void on_agent_event(const char *type, void *userdata)
 {
 	struct poll *poll = userdata;
 
+	if (strcmp(type, "clock_stepped") == 0)
+		feed_on_clock_stepped(poll->feed);
 	if (poll->events)
 		events_kick(poll->events);
 }

@@ -121,15 +121,6 @@ def test_times_of_documents(agent):
     assert_as_granted(agent)
 
 
-def write_clock(agent, seconds_ahead):
-    """As if this machine's clock had been there before."""
-    with open(agent.directory / "state" / "ledger", "r+b") as file:
-        content = file.read().rstrip(b"\n")
-        file.seek(0)
-        file.write((content + b"\n" if content else b"") + json.dumps(
-            {"clock": int((time.time() + seconds_ahead) * 1e6)}).encode() + b"\n")
-
-
 def test_a_clock_that_is_behind(world, agent):
     """Admits nothing, restores nothing of another boot, but closes; and says so."""
     agent.start()
@@ -140,7 +131,7 @@ def test_a_clock_that_is_behind(world, agent):
     ledger = agent.directory / "state" / "ledger"
     ledger.write_bytes(ledger.read_bytes().replace(b'"boot":"', b'"boot":"0'))
     agent.namespace.run("nft", "delete", "table", "inet", "jitgate", check=False)
-    write_clock(agent, 300)
+    agent.write_clock(300)
     agent.start()
     assert "clockBehindUntil" in agent.call("Status")
     assert len(agent.audit("clock_behind")) == 1
@@ -166,7 +157,7 @@ def test_a_clock_that_catches_up(agent):
     agent.stop()
     ledger = agent.directory / "state" / "ledger"
     ledger.write_bytes(ledger.read_bytes().replace(b'"boot":"', b'"boot":"0'))
-    write_clock(agent, 1.5)
+    agent.write_clock(1.5)
     agent.start()
     assert agent.call("ListGrants")["grants"] == [] and granted(agent.namespace) == []
     agent.await_state("g", "active")

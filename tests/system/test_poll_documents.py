@@ -69,6 +69,61 @@ def test_a_refused_document_is_over(running):
     assert feed.asked_by()[-1]["query"]["after"] == "3"
 
 
+def test_what_is_refused_for_capacity_is_admitted_when_there_is_room(agent, feed, poll):
+    agent.configure(max_grants=1)
+    poll.configure(feed.url)
+    agent.start()
+    poll.start()
+    forge = Forge(agent.key)
+    feed.add(forge.sign(grant_claims(jti="first")), forge.sign(grant_claims(jti="second")))
+    poll.await_log("the agent refuses a document: capacity")
+    feed.add(forge.sign(grant_claims(jti="never")), forge.revocation("never"))
+    await_(lambda: [r for r in agent.audit("document_admitted") if r["grant"] != "first"])
+    # It is tried again a few times; neither log tells of each.
+    feed.await_asked(3)
+    await_(lambda: agent.call("Status")["grants"]["active"] == 1)
+    feed.add(forge.revocation("first"))
+    agent.await_state("second", "active", 20)
+    refused = [(r["grant"], r["code"]) for r in agent.audit("document_refused")]
+    assert refused.count(("second", "capacity")) == 1
+    await_(lambda: ("never", "revoked") in
+           [(r["grant"], r["code"]) for r in agent.audit("document_refused")], 20)
+    assert state_of(agent, "never") is None
+    assert poll.log().count("the agent refuses a document: capacity") == 2
+    # The cursor was not kept as long as something was put aside.
+    await_(lambda: '"5"' in (poll.directory / "cursor.json").read_text())
+
+
+def test_what_came_while_the_clock_was_behind_counts_when_it_is_right(agent, feed, poll):
+    agent.start()
+    agent.stop()
+    agent.write_clock(4)
+    poll.configure(feed.url)
+    agent.start()
+    feed.add(agent.sign_grant("22/tcp", "192.0.2.7", jti="g"))
+    poll.start()
+    poll.await_log("the agent refuses a document: clock_behind")
+    agent.await_state("g", "active", 30)
+    assert [r["code"] for r in agent.audit("document_refused")] == ["clock_behind"]
+
+
+def test_a_clock_that_is_set_is_noticed_at_once(running):
+    """A grant that comes while the clock is wrong waits for the clock, not for the next try."""
+    agent, feed, poll = running
+    agent.kill()
+    stand_in = FailingAgent(agent.socket_path, refuses={"early": "clock_behind"})
+    try:
+        feed.add("early")
+        await_(lambda: stand_in.submitted.count("early") >= 5, 120)
+        stand_in.refuses = {}
+        stand_in.tell({"type": "clock_stepped"})
+        begun, n = time.monotonic(), len(stand_in.submitted)
+        await_(lambda: len(stand_in.submitted) > n, 30)
+        assert time.monotonic() - begun < 4
+    finally:
+        stand_in.close()
+
+
 def test_a_revocation_overtakes_its_grant(running):
     agent, feed, poll = running
     forge = Forge(agent.key)
@@ -251,12 +306,13 @@ def test_a_document_that_the_agent_dies_of_is_put_aside(running):
 
 
 class FailingAgent:
-    """What jitgated does only when its kernel fails it: answers Failed to some documents."""
+    """What jitgated does only when its kernel or clock fails it: answers Failed, or refuses for now."""
 
-    def __init__(self, path, fails=(), hangs_up=()):
+    def __init__(self, path, fails=(), hangs_up=(), refuses=None):
         import json
         import socket
         self.submitted, self.fails, self.hangs_up, self._json = [], fails, hangs_up, json
+        self.refuses, self.monitors = refuses or {}, []
         if path.exists():
             path.unlink()
         self.socket = socket.socket(socket.AF_UNIX)
@@ -286,7 +342,14 @@ class FailingAgent:
             reply = self._answer(call["method"].rsplit(".", 1)[1], call["parameters"])
             if reply is None:
                 return connection.close()
+            if reply.get("continues"):
+                self.monitors.append(connection)
             connection.sendall(self._json.dumps(reply).encode() + b"\0")
+
+    def tell(self, event):
+        for connection in self.monitors:
+            connection.sendall(self._json.dumps(
+                {"parameters": {"event": event}, "continues": True}).encode() + b"\0")
 
     def _answer(self, method, parameters):
         if method == "Monitor":
@@ -300,6 +363,10 @@ class FailingAgent:
             return None
         if parameters["document"] in self.fails:
             return {"error": "io.jitgate.Agent.Failed", "parameters": {"message": "the kernel"}}
+        code = self.refuses.get(parameters["document"])
+        if code:
+            return {"error": "io.jitgate.Agent.Refused",
+                    "parameters": {"code": code, "message": "not now"}}
         return {"parameters": {"kind": "grant", "id": "x", "state": "active", "durable": True}}
 
     def close(self):
