@@ -80,6 +80,7 @@ static void progress_tell(struct waiting *waiting)
 {
 	const char *id = member_text(waiting->request, "id", "?");
 	const char *vm = vm_name(first_vm(waiting->request));
+	const char *obstacle = request_obstacle(waiting->request);
 	char text[512] = "";
 
 	switch (request_stage(waiting->request)) {
@@ -93,7 +94,9 @@ static void progress_tell(struct waiting *waiting)
 			vm);
 		break;
 	case REQUEST_DELIVERED:
-		snprintf(text, sizeof(text), "%.128s: delivered, %.128s opens the port", id, vm);
+		snprintf(text, sizeof(text), "%.128s: delivered, %.128s %s%.160s", id, vm,
+			obstacle ? "can't open the port yet: " : "opens the port",
+			obstacle ? obstacle : "");
 		break;
 	case REQUEST_OPEN:
 	case REQUEST_ENDED:
@@ -212,6 +215,7 @@ static int tell_standing(const struct waiting *waiting)
 static int tell_timeout(const struct waiting *waiting)
 {
 	const char *id = member_text(waiting->request, "id", "?");
+	const char *obstacle = request_obstacle(waiting->request);
 
 	if (waiting->cli->json)
 		(void)output_json(waiting->request);
@@ -219,6 +223,10 @@ static int tell_timeout(const struct waiting *waiting)
 		output_error("nobody has approved %s yet. The request stands: jitgate requests "
 			     "shows it, jitgate requests revoke %s takes it back",
 			id, id);
+	else if (obstacle)
+		output_error("%s is granted, but the machine can't open the port yet: %s. It tries "
+			     "again until it can (jitgate requests; jitgate requests revoke %s)",
+			id, obstacle, id);
 	else
 		output_error("%s is granted, but the machine does not say that the port is open: "
 			     "does its jitgate-poll run? The request stands (jitgate requests; "

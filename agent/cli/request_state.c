@@ -5,6 +5,7 @@
 
 #include "agent/cli/output.h"
 #include "agent/cli/request_state.h"
+#include "agent/common/refusal.h"
 
 #define PREFIXES_SHOWN 4
 
@@ -25,9 +26,20 @@ static bool port_is(const json_t *port, const char *status)
 	return strcmp(member_text(port, "status", ""), status) == 0;
 }
 
+/* What is refused for now, the agent takes as soon as it can. */
+static const json_t *port_obstacle(const json_t *port)
+{
+	const json_t *refused = port_refusal(port);
+
+	return refused && refusal_passes(refusal_code_find(member_text(refused, "code", "")))
+		? refused
+		: NULL;
+}
+
 enum request_stage port_stage(const json_t *port)
 {
-	if (port_refusal(port) || port_is(port, "Revoked") || port_has(port, "ended"))
+	if ((port_refusal(port) && !port_obstacle(port)) || port_is(port, "Revoked") ||
+		port_has(port, "ended"))
 		return REQUEST_ENDED;
 	if (port_is(port, "PendingApproval"))
 		return REQUEST_PENDING;
@@ -48,7 +60,7 @@ static const char *ended_state(const json_t *port)
 	};
 	const char *reason = member_text(port, "statusReason", "");
 
-	if (port_refusal(port))
+	if (port_refusal(port) && !port_obstacle(port))
 		return "refused";
 	for (size_t i = 0; i < N_ELEMENTS(states); i++)
 		if (strcmp(states[i].reason, reason) == 0)
@@ -89,9 +101,16 @@ enum request_stage request_stage(const json_t *request)
 	return port ? port_stage(port) : REQUEST_PENDING;
 }
 
+const char *request_obstacle(const json_t *request)
+{
+	const json_t *refused = port_obstacle(request_decisive_port(request));
+
+	return refused ? member_text(refused, "message", "it does not say why") : NULL;
+}
+
 const char *request_end_code(const json_t *port)
 {
-	const json_t *refused = port_refusal(port);
+	const json_t *refused = port_obstacle(port) ? NULL : port_refusal(port);
 
 	return refused ? member_text(refused, "code", "refused")
 		       : member_text(port, "statusReason", "ended");
@@ -101,7 +120,7 @@ const char *request_end_describe(
 	const json_t *request, const json_t *port, char *text, size_t n_text)
 {
 	const json_t *approval = json_object_get(request, "approval");
-	const json_t *refused = port_refusal(port);
+	const json_t *refused = port_obstacle(port) ? NULL : port_refusal(port);
 	const char *reason = member_text(approval, "reason", "");
 	const char *state = port_state(port);
 

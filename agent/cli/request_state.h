@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 enum request_stage {
-	REQUEST_ENDED, /* refused, denied, revoked, expired: for good */
+	REQUEST_ENDED, /* refused for good, denied, revoked, expired */
 	REQUEST_PENDING, /* someone must approve */
 	REQUEST_GRANTED, /* signed; the machine has not fetched it */
 	REQUEST_DELIVERED,
@@ -22,6 +22,9 @@ const char *port_state(const json_t *port);
 
 /* Of the whole: that of the port that has come least far; REQUEST_PENDING where it has no port. */
 enum request_stage request_stage(const json_t *request);
+
+/* Why the machine's agent does not open the port yet; NULL where nothing stands in its way. */
+const char *request_obstacle(const json_t *request);
 
 /* The port that stands for the whole, or NULL; borrowed. */
 const json_t *request_decisive_port(const json_t *request);

@@ -193,6 +193,24 @@ def test_an_end_is_told_with_its_reason(plane, laptop, code, json_option):
         assert out == "" and f"({code})" in err and sentence in err
 
 
+@pytest.mark.parametrize("ends", ["open", "timeout"])
+def test_what_stands_in_the_way_for_now_is_waited_for(plane, laptop, ends):
+    """The agent is asked again (its clock is wrong, or it has too many grants): the person waits, and knows."""
+    client = laptop.start(*REQUEST, "--timeout", "PT60S" if ends == "open" else "PT2S")
+    id = only_request(plane)
+    await_held(plane, 1)
+    plane.update(id, delivered="2026-01-01T10:00:00Z",
+                 refused={"code": "clock_behind", "message": "this machine's clock says 1970"})
+    if ends == "open":
+        await_held(plane, 2)
+        assert "delivered" in laptop.run("requests").stdout
+        plane.update(id, installed="2026-01-01T10:00:00Z", refused=None)
+    out, err = client.communicate(timeout=10)
+    assert client.returncode == (DONE if ends == "open" else REFUSED)
+    assert "can't open the port yet: this machine's clock says 1970" in err
+    assert ("is open" in out) == (ends == "open")
+
+
 def test_a_timeout_leaves_the_request(plane, laptop):
     done = laptop.run(*REQUEST, "--timeout", "PT1S", status=REFUSED)
     id = only_request(plane)

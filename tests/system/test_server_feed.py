@@ -190,6 +190,24 @@ def test_a_refusal_is_told_to_who_asked(server, admin, alice):
     assert admin.activity(top=1)[0]["result"] == "Refused"
 
 
+def test_a_refusal_that_passed_is_told_no_more(server, admin, alice):
+    """The machine's clock was behind; and a grant that comes again when it is over was not refused."""
+    admin.put({"vm1": [rule()]})
+    agent = server.enroll("vm1")
+    request = alice.request()
+    grant = port_of(request)["grant"]
+
+    def progress():
+        return port_of(alice.get(request["id"]))["progress"]
+    agent.tell("document_refused", grant=grant, code="clock_behind", message="set the clock")
+    assert progress()["refused"]["code"] == "clock_behind"
+    agent.tell("grant_active", grant=grant)
+    assert "refused" not in progress() and "installed" in progress()
+    agent.tell("grant_expired", grant=grant)
+    agent.tell("document_refused", grant=grant, code="expired", message="it ended")
+    assert "refused" not in progress() and "ended" in progress()
+
+
 def test_an_agent_speaks_of_its_own_grants_only(server, admin, alice):
     admin.put({"vm1": [rule()], "vm2": [rule()]})
     request = alice.request("vm1")

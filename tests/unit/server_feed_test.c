@@ -173,6 +173,10 @@ static void test_progress_begins_with_the_first(void **state)
 	assert_false(event_apply(&active, &progress));
 	assert_false(event_apply(&later, &progress));
 	assert_int_equal(progress.installed, NOW * 1000000 + 250000);
+	/* It comes again, too late: it was let in all the same. */
+	assert_false(event_apply(&refused, &progress));
+	assert_null(progress.refused_code);
+	progress.installed = 0;
 	assert_true(event_apply(&refused, &progress));
 	assert_string_equal(progress.refused_code, "expired");
 	assert_false(event_apply(&odd, &progress));

@@ -129,11 +129,12 @@ static bool note(int64_t *what, int64_t time)
 	return true;
 }
 
+/* What was let in is not undone by the same document coming again, as it does from a feed. */
 static bool note_refusal(const struct event *event, struct progress *progress)
 {
 	char *code, *message;
 
-	if (progress->refused_code)
+	if (progress->refused_code || progress->installed > 0 || progress->ended > 0)
 		return false;
 	code = strdup(event->code ? event->code : "malformed");
 	message = event->message ? strdup(event->message) : NULL;

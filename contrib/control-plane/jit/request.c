@@ -88,7 +88,8 @@ json_t *progress_to_json(const struct progress *progress)
 {
 	json_t *refused = NULL;
 
-	if (progress->refused_code)
+	/* What an agent refused for now, it may have taken since. */
+	if (progress->refused_code && progress->installed == 0)
 		refused = json_pack("{s:s, s:s*}", "code", progress->refused_code, "message",
 			progress->refused_message);
 	return json_pack("{s:o*, s:o*, s:o*, s:o*, s:o*}", "delivered",
