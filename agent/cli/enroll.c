@@ -458,8 +458,8 @@ static int run_enroll(const struct cli *cli, const struct arguments *arguments)
 }
 
 static const struct option_spec enroll_options[] = {
-	{ "token", "TOKEN|-", "the enrollment token, or - to read it from standard input", false,
-		false },
+	{ "token", "TOKEN|-", "the enrollment token: - reads it from standard input, out of ps",
+		false, false },
 	{ "trust-fingerprint", "SHA256", "the control plane's keys, as you know them", false,
 		true },
 	{ "yes", NULL, "trust the keys that are served, without asking", false, false },

@@ -41,45 +41,61 @@ static void add_gate(struct table *table, const json_t *status)
 			: "");
 }
 
-static const char *feed_state_describe(const char *state)
+struct feed_text {
+	const char *state;
+	const char *is;
+	const char *next; /* what a person does about it, or NULL */
+};
+
+static struct feed_text feed_describe(const char *state)
 {
-	static const struct {
-		const char *state;
-		const char *text;
-	} texts[] = {
-		{ "backing_off", "does not answer as it should" },
-		{ "unauthorized", "does not accept this machine's credential" },
-		{ "stopped", "jitgate-poll does not run" },
+	static const struct feed_text texts[] = {
+		{ "backing_off", "does not answer as it should", NULL },
+		{ "unauthorized", "does not accept this machine's credential",
+			"a new token of the control plane gets a new one: sudo jitgate enroll "
+			"--token -, then sudo systemctl restart jitgate-poll" },
+		{ "stopped", "jitgate-poll does not run",
+			"sudo systemctl enable --now jitgate-poll; why it stopped: journalctl -u "
+			"jitgate-poll" },
 	};
 
 	for (size_t i = 0; i < N_ELEMENTS(texts); i++)
 		if (strcmp(state, texts[i].state) == 0)
-			return texts[i].text;
-	return state;
+			return texts[i];
+	return (struct feed_text){ state, state, NULL };
+}
+
+static void add_below(struct table *table, const char *begin, const char *text)
+{
+	if (!text)
+		return;
+	table_add(table, STYLE_HEADING, "%s", "");
+	table_add(table, STYLE_WARNING, "%s%s", begin, text);
 }
 
 static void add_feed(struct table *table, const struct cli *cli, const json_t *status)
 {
 	const json_t *feed = json_object_get(status, "feed");
 	const char *contact = member_text(feed, "lastContact", NULL);
-	const char *message = member_text(feed, "message", NULL);
-	const char *state = member_text(feed, "state", "?");
-	bool connected;
+	struct feed_text text = feed_describe(member_text(feed, "state", "?"));
+	bool connected = strcmp(text.state, "connected") == 0;
 	char moment[2 * TIME_STRING_MAX];
 
 	table_add(table, STYLE_HEADING, "Feed");
 	if (!json_is_object(feed)) {
-		table_add(table, STYLE_PLAIN, "none");
+		table_add(table, STYLE_PLAIN,
+			"none: documents come by hand (jitgate submit); jitgate enroll joins a "
+			"control plane");
 		return;
 	}
-	connected = strcmp(state, "connected") == 0;
 	table_add(table, connected ? STYLE_GOOD : STYLE_WARNING, "%s, %s, last contact %s",
-		member_text(feed, "url", "?"), feed_state_describe(state),
+		member_text(feed, "url", "?"), text.is,
 		contact ? moment_describe_utc(contact, cli->now, moment) : "never");
-	if (connected || !message)
+	if (connected)
 		return;
-	table_add(table, STYLE_HEADING, "%s", "");
-	table_add(table, STYLE_WARNING, "%s", message);
+	/* Its words, and the network's: not the agent's. */
+	add_below(table, "jitgate-poll says: ", member_text(feed, "message", NULL));
+	add_below(table, "next: ", text.next);
 }
 
 static int add_keys(struct table *table, const json_t *status)

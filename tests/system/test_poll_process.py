@@ -244,4 +244,23 @@ def test_status_shows_the_feed(running):
     status = json.loads(agent.cli("status", "--json").stdout)["feed"]
     assert (status["url"], status["state"]) == (feed.url, "connected") and status["lastContact"]
     poll.kill()
-    assert "jitgate-poll does not run" in agent.cli("status").stdout
+    shown = agent.cli("status").stdout
+    assert "jitgate-poll does not run" in shown and "systemctl enable --now jitgate-poll" in shown
+
+
+def test_status_says_what_to_do_about_the_feed(agent, feed, poll):
+    agent.start()
+    assert "jitgate enroll" in agent.cli("status").stdout  # there is no feed
+    agent.stop()
+    poll.configure(feed.url)
+    agent.start()
+    never = agent.cli("status").stdout
+    assert f"{feed.url}, jitgate-poll does not run, last contact never" in never
+    assert "systemctl enable --now jitgate-poll" in never
+    feed.on_get = lambda handler: handler.answer(
+        401, {"error": {"code": "Unauthorized", "message": "no such token"}})
+    poll.start()
+    poll.await_state("unauthorized")
+    shown = agent.cli("status").stdout
+    assert "jitgate-poll says: HTTP 401: Unauthorized: no such token" in shown
+    assert "jitgate enroll --token -" in shown and "systemctl restart jitgate-poll" in shown
