@@ -3,7 +3,9 @@
 /* Joining a machine to a control plane: enroll. */
 
 #include <errno.h>
+#include <pwd.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 
 #include "agent/cli/client.h"
 #include "agent/cli/client_conf.h"
@@ -11,6 +13,7 @@
 #include "agent/cli/output.h"
 #include "agent/common/text.h"
 #include "agent/common/url.h"
+#include "agent/common/users.h"
 
 #define TRUST_PATH "/etc/jitgate/trust.jwks"
 #define CONFIG_BYTES_ADDED 8192 /* four lines at their longest, and ports */
@@ -84,6 +87,19 @@ static int write_one(struct enrollment *enrollment, int index, const char *text,
 	return EXIT_DONE;
 }
 
+/* systemd shows jitgate-poll what only root can read; otherwise it reads the token itself. */
+static int stage_token(struct enrollment *enrollment)
+{
+	const struct passwd *poll = getpwnam(POLL_USER);
+	int r;
+
+	r = stage_one(enrollment, enrollment->token_path, 0600, true, HTTP_TOKEN_BYTES_MAX, NULL,
+		&enrollment->token_index);
+	if (r == EXIT_DONE && enrollment->token_is_told && poll)
+		staged_share(&enrollment->staged, enrollment->token_index, poll->pw_gid);
+	return r;
+}
+
 /* agent.conf goes last: once it is in place, all that it names is. */
 static int stage(struct enrollment *enrollment)
 {
@@ -98,8 +114,7 @@ static int stage(struct enrollment *enrollment)
 		r = stage_one(enrollment, enrollment->ca_path, 0644, false, enrollment->n_ca_bytes,
 			NULL, &enrollment->ca_index);
 	if (r == EXIT_DONE)
-		r = stage_one(enrollment, enrollment->token_path, 0600, true, HTTP_TOKEN_BYTES_MAX,
-			NULL, &enrollment->token_index);
+		r = stage_token(enrollment);
 	if (r == EXIT_DONE)
 		r = stage_one(enrollment, enrollment->config_path, 0644, false,
 			n_config + CONFIG_BYTES_ADDED, BACKUP_SUFFIX, &enrollment->config_index);
@@ -294,7 +309,16 @@ static void tell_next(const struct enrollment *enrollment)
 	const struct cli *cli = enrollment->cli;
 
 	output_line(cli, STYLE_HEADING, "Next:");
-	if (enrollment->reloaded)
+	if (!getpwnam(POLL_USER))
+		output_line(cli, STYLE_WARNING,
+			"  There is no user " POLL_USER " yet: systemd-sysusers makes it, or "
+			"useradd --system " POLL_USER ", and its group may then read %s.",
+			enrollment->token_path);
+	if (sd_booted() <= 0)
+		output_line(cli, STYLE_PLAIN,
+			"  There is no systemd here: start jitgated, and then jitgate-poll%s",
+			enrollment->reloaded ? " (anew)" : "");
+	else if (enrollment->reloaded)
 		output_line(cli, STYLE_PLAIN,
 			"  systemctl enable jitgate-poll && systemctl restart jitgate-poll");
 	else
@@ -445,6 +469,7 @@ static int run_enroll(const struct cli *cli, const struct arguments *arguments)
 		.cli = cli,
 		.arguments = arguments,
 		.config_path = given ? given : ENROLL_CONFIG_PATH,
+		.lock = -1,
 	};
 	int r;
 

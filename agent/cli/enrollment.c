@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <systemd/sd-daemon.h>
 
 #include "agent/cli/client_conf.h"
 #include "agent/cli/enrollment.h"
@@ -33,6 +36,7 @@ void enrollment_done(struct enrollment *enrollment)
 	if (enrollment->directory)
 		(void)rmdir(enrollment->directory);
 	free(enrollment->directory);
+	closep(&enrollment->lock);
 	json_decref(enrollment->reply);
 }
 
@@ -67,19 +71,46 @@ static char *path_beside(const char *config_path, const char *name)
 	return path;
 }
 
-int enrollment_make_directory(struct enrollment *enrollment)
+/* Two at once would each put a part of theirs in place. Goes with the process, however that ends.
+ */
+static int lock_directory(struct enrollment *enrollment)
 {
 	_cleanup_(freep) char *directory = path_beside(enrollment->config_path, "");
+	_cleanup_(closep) int fd = -1;
 
 	if (!directory)
 		return output_failure(-ENOMEM);
-	if (!directory[0])
+	fd = open(directory[0] ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT
+			? EXIT_DONE
+			: enrollment_refuse(-errno, "%s: %s", directory, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return enrollment_refuse(0, "another jitgate enroll is at work in %s", directory);
+	enrollment->lock = TAKE_FD(fd);
+	return EXIT_DONE;
+}
+
+int enrollment_make_directory(struct enrollment *enrollment)
+{
+	_cleanup_(freep) char *directory = NULL;
+	int r;
+
+	if (enrollment->lock >= 0)
 		return EXIT_DONE;
+	directory = path_beside(enrollment->config_path, "");
+	if (!directory)
+		return output_failure(-ENOMEM);
 	if (mkdir(directory, 0755) < 0)
-		return errno == EEXIST ? EXIT_DONE
-				       : enrollment_refuse(-errno, "%s can't be made: %s",
-						 directory, strerror(errno));
+		return errno == EEXIST
+			? enrollment_refuse(
+				  0, "%s is a link to nothing, or was made meanwhile", directory)
+			: enrollment_refuse(
+				  -errno, "%s can't be made: %s", directory, strerror(errno));
 	enrollment->directory = TAKE_PTR(directory);
+	r = lock_directory(enrollment);
+	if (r != EXIT_DONE)
+		return r;
 	/* Whatever the umask: jitgate-poll reads what is in it. */
 	if (chmod(enrollment->directory, 0755) < 0)
 		return enrollment_refuse(-errno, "%s: %s", enrollment->directory, strerror(errno));
@@ -113,8 +144,8 @@ static int place_files(struct enrollment *enrollment)
 	enrollment->token_path =
 		configured ? strdup(configured) : path_beside(enrollment->config_path, TOKEN_NAME);
 	/* systemd brings jitgate-poll the one of /etc/jitgate as a credential. */
-	enrollment->token_is_told =
-		configured || strcmp(enrollment->config_path, ENROLL_CONFIG_PATH) != 0;
+	enrollment->token_is_told = configured || sd_booted() <= 0 ||
+		strcmp(enrollment->config_path, ENROLL_CONFIG_PATH) != 0;
 	return enrollment->trust_path && enrollment->token_path ? EXIT_DONE
 								: output_failure(-ENOMEM);
 }
@@ -192,7 +223,9 @@ int enrollment_prepare(struct enrollment *enrollment)
 {
 	int r;
 
-	r = load_config(enrollment);
+	r = lock_directory(enrollment);
+	if (r == EXIT_DONE)
+		r = load_config(enrollment);
 	if (r == EXIT_DONE)
 		r = read_ports(enrollment);
 	if (r == EXIT_DONE)

@@ -23,7 +23,8 @@ struct enrollment {
 	char *ca_path; /* where it will be */
 	char *trust_path;
 	char *token_path;
-	bool token_is_told; /* agent.conf has to name it */
+	bool token_is_told; /* agent.conf has to name it, and jitgate-poll reads it itself */
+	int lock; /* no two at once; -1: there is no directory yet */
 	struct enroll_port ports[ENROLL_PORTS_MAX];
 	size_t n_ports;
 	struct enroll_trust keys;
@@ -39,12 +40,12 @@ struct enrollment {
 };
 
 /* Reads the machine's configuration and the command line: control plane, files, ports. All of
- * enrollment but cli, arguments and config_path begins as zeros. Returns EXIT_DONE; another exit
- * code, having said why. */
+ * enrollment but cli, arguments, config_path and lock (-1) begins as zeros. Returns EXIT_DONE;
+ * another exit code, having said why. */
 int enrollment_prepare(struct enrollment *enrollment);
 void enrollment_done(struct enrollment *enrollment);
 
-/* Makes the directory of agent.conf, where only that is missing. Returns as above. */
+/* Makes the directory of agent.conf, where only that is missing, and locks it. Returns as above. */
 int enrollment_make_directory(struct enrollment *enrollment);
 
 /* Says a sentence, and that nothing was changed; error (-errno, or 0) may add what to do. Returns

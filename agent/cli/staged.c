@@ -99,6 +99,14 @@ int staged_add(struct staged *staged, const char *path, mode_t mode, bool secret
 	return r < 0 ? r : (int)staged->n_files - 1;
 }
 
+void staged_share(struct staged *staged, int index, gid_t group)
+{
+	struct staged_file *file = &staged->files[index];
+
+	if (access(file->path, F_OK) < 0 && fchown(file->fd, (uid_t)-1, group) == 0)
+		(void)fchmod(file->fd, 0640);
+}
+
 int staged_write(struct staged *staged, int index, const char *bytes, size_t n_bytes)
 {
 	struct staged_file *file = &staged->files[index];

@@ -40,6 +40,10 @@ struct staged {
 int staged_add(struct staged *staged, const char *path, mode_t mode, bool secret, size_t n_bytes,
 	const char *backup_suffix);
 
+/* Lets a group read a file that is new, where the caller may; who may read an existing one its
+ * owner has decided. */
+void staged_share(struct staged *staged, int index, gid_t group);
+
 /* Writes and syncs the file. Returns 0, or -errno with error filled in. */
 int staged_write(struct staged *staged, int index, const char *bytes, size_t n_bytes);
 

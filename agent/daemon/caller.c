@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "agent/common/users.h"
 #include "agent/daemon/caller.h"
-
-#define READERS_GROUP "jitgate"
-#define POLL_USER "jitgate-poll"
 
 bool caller_may_change(const struct varlink_call *call)
 {

@@ -10,10 +10,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "agent/common/users.h"
 #include "agent/poll/privilege.h"
-
-#define USER "jitgate-poll"
-#define READERS_GROUP "jitgate"
 
 _printf_(3, 4) static int wrong(
 	char error[static PRIVILEGE_ERROR_MAX], int status, const char *format, ...)
@@ -35,7 +33,7 @@ static int make_state_directory(const char *path, const struct passwd *user)
 
 static int become_user(const struct config *config, char error[static PRIVILEGE_ERROR_MAX])
 {
-	const struct passwd *user = getpwnam(USER);
+	const struct passwd *user = getpwnam(POLL_USER);
 	const struct group *readers;
 	gid_t groups[2];
 	size_t n_groups = 0;
@@ -43,7 +41,7 @@ static int become_user(const struct config *config, char error[static PRIVILEGE_
 
 	if (!user || user->pw_uid == 0)
 		return wrong(error, -EPERM,
-			"it must not run as root, and there is no user " USER
+			"it must not run as root, and there is no user " POLL_USER
 			" to become: make one (systemd-sysusers does, from jitgate.conf), or start "
 			"it as another user");
 	r = make_state_directory(config->feed.state_directory, user);
@@ -57,7 +55,8 @@ static int become_user(const struct config *config, char error[static PRIVILEGE_
 	if (setgroups(n_groups, groups) < 0 ||
 		setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
 		setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
-		return wrong(error, -errno, "can't become the user " USER ": %s", strerror(errno));
+		return wrong(
+			error, -errno, "can't become the user " POLL_USER ": %s", strerror(errno));
 	return 0;
 }
 

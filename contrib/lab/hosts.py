@@ -167,6 +167,7 @@ class Lab:
 
     def enroll(self):
         """Joins the VM to the control plane; returns what the commands print."""
+        self.make_poll_user()
         token = self.server("enrollment", "new", "--vm", VM_ID).strip()
         fingerprint = json.loads(run("jitgate", "key", "fingerprint", "--json", str(self.path / "signing.jwk")))
         self.config = self.path / "agent.conf"
@@ -182,21 +183,21 @@ class Lab:
     def start_agent(self):
         self.start(self.vm, "jitgated", "-c", str(self.config))
         wait_for(pathlib.Path("/run/jitgate/agent.sock").exists, 10, "jitgated is ready")
-        self.start(self.vm, *self.make_poll_user(), "jitgate-poll", "-c", str(self.config))
+        self.start(self.vm, *self.poll_command, "jitgate-poll", "-c", str(self.config))
         wait_for(lambda: self.status()["ports"] and self.status().get("feed", {}).get("state") == "connected",
                  10, "the control plane's policy is there")
 
     def make_poll_user(self):
-        """jitgate-poll runs as a user of its own; without root, as nobody in a user namespace. Returns the command that it
+        """jitgate-poll runs as a user of its own; without root, as nobody in a user namespace: poll_command is what that
         takes."""
         state = self.path / "poll"
         state.mkdir(0o700)
+        self.poll_command = []
         if os.environ.get("JITGATE_LAB_UID", "0") != "0":
-            return ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
+            self.poll_command = ["unshare", "--user", "--map-user=65534", "--map-group=65534"]
+            return
         self.path.chmod(0o711)
-        for path in (state, self.path / "feed-token"):
-            os.chown(path, 64502, 64502)
-        return []
+        os.chown(state, 64502, 64502)
 
     def status(self):
         return json.loads(self.jitgate("status", "--json"))

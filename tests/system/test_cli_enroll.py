@@ -4,9 +4,13 @@
 import base64
 import contextlib
 import hashlib
+import itertools
 import json
 import os
+import pathlib
 import pty
+import pwd
+import re
 import stat
 import subprocess
 
@@ -90,6 +94,15 @@ def machine(tmp_path, plane, authority):
     return Machine(tmp_path, plane, authority)
 
 
+@pytest.fixture
+def systemd():
+    """As sd_booted(3) finds it out. /run is the tests' own."""
+    path = "/run/systemd/system"
+    os.makedirs(path)
+    yield
+    os.rmdir(path)
+
+
 def thumbprint(jwk):
     """RFC 7638, by hand."""
     members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
@@ -110,7 +123,7 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_one_command_joins(machine, plane):
+def test_one_command_joins(machine, plane, systemd):
     (pin,), _ = fingerprints(plane.trust)
     done = machine.enroll("--trust-fingerprint", pin)
     assert plane.calls[-1]["authorization"] == f"Bearer {machine.token}"
@@ -118,8 +131,8 @@ def test_one_command_joins(machine, plane):
     assert plane.calls[0]["authorization"] == ""
     assert json.loads(machine.trust.read_text()) == plane.trust
     assert machine.credential.read_text() == plane.credential + "\n"
-    assert (mode(machine.trust), mode(machine.credential), mode(machine.config)) == (
-        0o644, 0o600, 0o644)
+    assert (mode(machine.trust), mode(machine.config)) == (0o644, 0o644)
+    assert mode(machine.credential) in (0o600, 0o640)  # jitgate-poll's, where there is that user
     ca = machine.directory / "feed-ca.pem"
     assert ca.read_text() == machine.ca.read_text()
     assert machine.settings() == [
@@ -190,16 +203,22 @@ def test_without_a_pin_somebody_must_answer(machine):
     assert not machine.enrolled()
 
 
-@pytest.mark.parametrize("answer, status", [("y", DONE), ("yes", DONE), ("n", REFUSED),
-                                            ("", REFUSED), ("yellow", REFUSED), ("\x04", REFUSED)])
-def test_a_person_is_asked(machine, plane, answer, status):
-    (pin,), _ = fingerprints(plane.trust)
+def ask(machine, *arguments):
+    """An enrollment that waits for a person's answer, and the person's end of its terminal."""
     terminal, theirs = pty.openpty()
-    client = subprocess.Popen(machine.command(), stdin=theirs, stdout=theirs, stderr=theirs)
+    client = subprocess.Popen(machine.command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     shown = b""
     while b"[y/N]" not in shown:
         shown += os.read(terminal, 4096)
+    return client, terminal, shown
+
+
+@pytest.mark.parametrize("answer, status", [("y", DONE), ("yes", DONE), ("n", REFUSED),
+                                            ("", REFUSED), ("yellow", REFUSED), ("\x04", REFUSED)])
+def test_a_person_is_asked(machine, plane, answer, status):
+    (pin,), _ = fingerprints(plane.trust)
+    client, terminal, shown = ask(machine)
     assert pin.encode() in shown and not machine.enrolled()
     os.write(terminal, answer.encode() + b"\n")
     with contextlib.suppress(OSError):
@@ -208,6 +227,119 @@ def test_a_person_is_asked(machine, plane, answer, status):
     os.close(terminal)
     assert client.wait(10) == status
     assert machine.enrolled() == machine.config.exists() == (status == DONE)
+
+
+def test_without_systemd_the_poll_reads_its_credential_itself(users, machine):
+    done = machine.enroll("--yes")
+    assert "There is no systemd here: start jitgated, and then jitgate-poll" in done.stdout
+    assert mode(machine.credential) == 0o640
+    assert machine.credential.stat().st_gid == pwd.getpwnam("jitgate-poll").pw_gid
+    assert f"token = {machine.credential}" in machine.settings()
+    # One that was there is as its owner wants it.
+    os.chown(machine.credential, 0, 0)
+    machine.credential.chmod(0o600)
+    machine.token = machine.plane.enrollment()
+    machine.enroll("--yes")
+    assert mode(machine.credential) == 0o600 and machine.credential.stat().st_gid == 0
+
+
+def test_without_its_user_it_is_said(machine, systemd):
+    with open("/etc/passwd") as file:
+        if re.search("(?m)^jitgate-poll:", file.read()):
+            pytest.skip("there is a user jitgate-poll here")
+    assert "There is no user jitgate-poll yet" in machine.enroll("--yes").stdout
+
+
+def test_the_default_place_is_systemds_or_the_polls(machine, request):
+    """Beside /etc/jitgate/agent.conf the credential is systemd's to show, where there is one."""
+    directory = pathlib.Path("/etc/jitgate")
+    if directory.exists():
+        pytest.skip(f"{directory} is in use here")
+    directory.mkdir()
+    try:
+        with mounted(directory, "-t", "tmpfs", "tmpfs"):
+            machine.directory, machine.config = directory, directory / "agent.conf"
+            machine.enroll("--yes")
+            assert "token = /etc/jitgate/feed-token" in machine.settings()
+            machine.config.unlink()
+            request.getfixturevalue("systemd")
+            machine.token = machine.plane.enrollment()
+            machine.enroll("--yes")
+            assert not [line for line in machine.settings() if line.startswith("token")]
+    finally:
+        directory.rmdir()
+
+
+def test_no_two_at_once(machine):
+    """Each would put a part of its own in place."""
+    client, terminal, _ = ask(machine)
+    with machine.unchanged():
+        done = machine.enroll("--yes", status=REFUSED)
+    assert "another jitgate enroll" in done.stderr and not machine.enrolled()
+    client.kill()
+    client.wait()
+    os.close(terminal)
+    machine.enroll("--yes")
+
+
+def test_killed_it_is_done_again(machine, plane):
+    """Whenever it dies, it can be done again with a new token."""
+    library = machine.directory.parent / "killer.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-D_GNU_SOURCE", "-x", "c", "-", "-o", library, "-ldl"],
+                   input=KILLER, text=True, check=True)
+    killed = 0
+    machine.enroll("--yes")
+    for call in itertools.count(1):
+        existing(machine)
+        environment = dict(os.environ, LD_PRELOAD=str(library), KILL_AT=str(call),
+                           ASAN_OPTIONS="verify_asan_link_order=0")
+        machine.token = plane.enrollment()
+        done = subprocess.run(machine.command("--yes", "--replace"), env=environment,
+                              capture_output=True, stdin=subprocess.DEVNULL, timeout=30)
+        config = run_jitgated_check(machine)
+        assert config.returncode == 0, config
+        machine.token = plane.enrollment()
+        machine.enroll("--yes", "--replace")
+        assert machine.trust.exists() and machine.credential.read_text().strip() == plane.credential
+        if done.returncode == 0:
+            break
+        killed += 1
+    assert killed > 6
+
+
+# Dies at the n-th call that changes a name.
+KILLER = """
+#include <dlfcn.h>
+#include <signal.h>
+#include <stdlib.h>
+static void count(void)
+{
+    static int n;
+    const char *at = getenv("KILL_AT");
+
+    if (at && ++n == atoi(at))
+        raise(SIGKILL);
+}
+int rename(const char *from, const char *to)
+{
+    count();
+    return ((int (*)(const char *, const char *))dlsym(RTLD_NEXT, "rename"))(from, to);
+}
+int link(const char *from, const char *to)
+{
+    count();
+    return ((int (*)(const char *, const char *))dlsym(RTLD_NEXT, "link"))(from, to);
+}
+int unlink(const char *path)
+{
+    count();
+    return ((int (*)(const char *))dlsym(RTLD_NEXT, "unlink"))(path);
+}
+"""
+
+
+def run_jitgated_check(machine):
+    return subprocess.run([f"{BUILD}/jitgated", "-n", "-c", machine.config], capture_output=True, text=True)
 
 
 def private_key(keys):
@@ -497,7 +629,7 @@ def refusal(agent, document):
     return refused.value.parameters["code"]
 
 
-def test_a_running_agent_takes_it_up(agent, member, plane, keys):
+def test_a_running_agent_takes_it_up(agent, member, plane, keys, systemd):
     own = agent.key
     agent.key = keys[0]
     document = agent.sign_grant("22/tcp", "192.0.2.7", aud=VM)

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#pragma once
+
+/* The user and the group of packaging/systemd/jitgate.sysusers. */
+
+#define POLL_USER "jitgate-poll" /* whom jitgate-poll runs as; its own group has the same name */
+#define READERS_GROUP "jitgate" /* who may read from jitgated */
