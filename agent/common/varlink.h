@@ -25,6 +25,8 @@
 		       */
 #define VARLINK_CONNECTIONS_MAX 128
 #define VARLINK_CONNECTIONS_PER_UID_MAX 32 /* root and the server's own user excepted */
+/* Answers that wait for their readers: over it, the one that comes is not given. */
+#define VARLINK_UNSENT_PER_UID_BYTES_MAX (VARLINK_REPLY_BYTES_MAX + 4 * 1024 * 1024)
 /* Without a whole message; subscribers excepted. */
 #define VARLINK_IDLE_USEC (UINT64_C(30) * 1000000)
 
@@ -55,7 +57,9 @@ struct varlink_service {
 /* Takes over listen_fd, a listening non-blocking Unix socket, on success. service must outlive the
  * server. Of VARLINK_CONNECTIONS_MAX, the last few are kept for root and the server's own user.
  * Where all are taken, whoever holds most loses the one that was idle longest to a newcomer who
- * holds fewer, or to root. */
+ * holds fewer, or to root. Who takes more than
+ * a fourth of the server's time (root and the server's own user excepted) goes behind the others.
+ */
 int varlink_server_new(sd_event *event, int listen_fd, const struct varlink_service *service,
 	void *userdata, struct varlink_server **ret);
 struct varlink_server *varlink_server_free(struct varlink_server *server);

@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 
 #include "agent/common/strictjson.h"
+#include "agent/common/times.h"
 #include "agent/common/varlink_server.h"
 
 #define IDLE_ACCURACY_USEC 1000000
@@ -250,25 +251,36 @@ static void connection_receive(struct varlink_connection *connection)
 		varlink_connection_close(connection);
 }
 
-static int connection_on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+static void connection_go_on(struct varlink_connection *connection, uint32_t revents)
 {
-	_cleanup_(connection_unrefp) struct varlink_connection *connection =
-		connection_ref(userdata);
 	bool gone = revents & (EPOLLHUP | EPOLLERR);
-
-	(void)source;
-	(void)fd;
 
 	/* Nobody is left to read the answer. What was sent before leaving is still handled. */
 	if (gone && varlink_connection_is_busy(connection)) {
 		varlink_connection_close(connection);
-		return 0;
+		return;
 	}
 	if ((revents & EPOLLOUT) && connection_send(connection) < 0)
-		return 0;
+		return;
 	if (!varlink_connection_is_busy(connection))
 		connection_receive(connection);
 	connection_update(connection);
+}
+
+static int connection_on_io(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	_cleanup_(connection_unrefp) struct varlink_connection *connection =
+		connection_ref(userdata);
+	struct varlink_server *server = connection->server;
+	uint64_t begun_usec = clock_monotonic_usec(), now_usec;
+
+	(void)source;
+	(void)fd;
+	connection_go_on(connection, revents);
+	now_usec = clock_monotonic_usec();
+	if (connection->share)
+		share_use(connection->share, now_usec - begun_usec, now_usec);
+	varlink_server_rank(server, now_usec);
 	return 0;
 }
 
@@ -315,6 +327,8 @@ int varlink_connection_new(struct varlink_server *server, int fd, struct varlink
 	connection->peer = *peer;
 	*peer = (struct varlink_peer){ 0 };
 	connection->server = server;
+	if (!varlink_uid_is_trusted(connection->peer.uid))
+		connection->share = &server->shares[share_index(connection->peer.uid)];
 	list_push(server, TAKE_PTR(connection));
 	return 0;
 }
@@ -357,6 +371,17 @@ struct varlink_call *varlink_call_unref(struct varlink_call *call)
 	return NULL;
 }
 
+/* What a user's connections have not read, together. */
+static size_t unsent_of_uid(const struct varlink_connection *connection)
+{
+	size_t n_bytes = 0;
+
+	for (const struct varlink_connection *c = connection->server->connections; c; c = c->next)
+		if (c->peer.uid == connection->peer.uid)
+			n_bytes += frame_writer_unsent(&c->writer);
+	return n_bytes;
+}
+
 static int call_send(struct varlink_call *call, const json_t *message)
 {
 	struct varlink_connection *connection = call->connection;
@@ -368,6 +393,10 @@ static int call_send(struct varlink_call *call, const json_t *message)
 	r = frame_writer_append(&connection->writer, message, VARLINK_REPLY_BYTES_MAX);
 	if (r < 0)
 		return r;
+	if (connection->share && unsent_of_uid(connection) > VARLINK_UNSENT_PER_UID_BYTES_MAX) {
+		varlink_connection_close(connection);
+		return 0;
+	}
 
 	/* A peer that has left is no failure of whoever answers. */
 	(void)connection_send(connection);

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "agent/common/times.h"
 #include "agent/common/varlink_server.h"
 
 #define SERVICE_INTERFACE "org.varlink.service"
@@ -161,8 +162,7 @@ static int peer_read(int fd, struct varlink_peer *ret)
 	return 0;
 }
 
-/* Root and the server's own user. */
-static bool uid_is_trusted(uid_t uid)
+bool varlink_uid_is_trusted(uid_t uid)
 {
 	return uid == 0 || uid == geteuid();
 }
@@ -186,7 +186,7 @@ static struct varlink_connection *server_find_crowder(struct varlink_server *ser
 	for (struct varlink_connection *c = server->connections; c; c = c->next) {
 		size_t n_of_uid;
 
-		if (uid_is_trusted(c->peer.uid))
+		if (varlink_uid_is_trusted(c->peer.uid))
 			continue;
 		n_of_uid = server_count_uid(server, c->peer.uid);
 		if (n_of_uid < n || (n_of_uid == n && (!found || found->peer.uid != c->peer.uid)))
@@ -210,18 +210,31 @@ static bool server_make_room(struct varlink_server *server, uid_t uid)
 	size_t n_of_uid = server_count_uid(server, uid), max = VARLINK_CONNECTIONS_MAX;
 	struct varlink_connection *crowder;
 
-	if (!uid_is_trusted(uid)) {
+	if (!varlink_uid_is_trusted(uid)) {
 		if (n_of_uid >= VARLINK_CONNECTIONS_PER_UID_MAX)
 			return false;
 		max -= CONNECTIONS_RESERVED;
 	}
 	if (server->n_connections < max)
 		return true;
-	crowder = server_find_crowder(server, uid_is_trusted(uid) ? 0 : n_of_uid + 1);
+	crowder = server_find_crowder(server, varlink_uid_is_trusted(uid) ? 0 : n_of_uid + 1);
 	if (!crowder)
 		return false;
 	varlink_connection_close(crowder);
 	return true;
+}
+
+void varlink_server_rank(struct varlink_server *server, uint64_t now_usec)
+{
+	for (struct varlink_connection *c = server->connections; c; c = c->next) {
+		bool over = c->share && share_is_over(c->share, now_usec);
+
+		if (over == c->goes_behind)
+			continue;
+		if (sd_event_source_set_priority(c->io,
+			    over ? SD_EVENT_PRIORITY_NORMAL + 1 : SD_EVENT_PRIORITY_NORMAL) >= 0)
+			c->goes_behind = over;
+	}
 }
 
 /*
@@ -250,6 +263,7 @@ static int server_on_accept(
 	(void)source;
 	(void)revents;
 
+	varlink_server_rank(userdata, clock_monotonic_usec());
 	fd = accept4(listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE)

@@ -8,6 +8,7 @@
 
 #include "agent/common/varlink.h"
 #include "agent/common/varlink_frame.h"
+#include "agent/common/varlink_share.h"
 
 struct varlink_peer {
 	uid_t uid;
@@ -29,6 +30,8 @@ struct varlink_connection {
 	struct frame_reader reader;
 	struct frame_writer writer;
 	struct varlink_call *call; /* under way, borrowed: one at a time */
+	struct share *share; /* of the server's time; NULL for root and the server's own user */
+	bool goes_behind; /* the share is used up: others go first */
 
 	sd_event_source *io;
 	sd_event_source *idle;
@@ -46,13 +49,20 @@ struct varlink_server {
 	sd_event_source *accept;
 	struct varlink_connection *connections; /* who spoke last comes first */
 	size_t n_connections;
+	struct share shares[SHARES];
 };
+
+/* Root and the server's own user. */
+bool varlink_uid_is_trusted(uid_t uid);
 
 /* Takes over fd and peer's groups on success and puts the connection on the server's list. */
 int varlink_connection_new(struct varlink_server *server, int fd, struct varlink_peer *peer);
 
 /* Closes and takes it off the list; closed twice is fine. */
 void varlink_connection_close(struct varlink_connection *connection);
+
+/* Lets those go behind who have used up their share of the time, and the others back. */
+void varlink_server_rank(struct varlink_server *server, uint64_t now_usec);
 
 /* True while a call is under way (a subscription always is) or its answer being sent. */
 bool varlink_connection_is_busy(const struct varlink_connection *connection);

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -236,6 +237,77 @@ def test_a_slow_reader_holds_up_nobody(agent):
         for _ in range(3 * n):
             slow.receive()
     pipelined.socket.close()
+    assert answers(agent)
+
+
+# Asks on as many connections as one user may have: over and over, or without ever reading an answer.
+GREEDY = """
+import socket, sys, threading
+path, call, reads = sys.argv[1], sys.argv[2].encode() + b"\\0", sys.argv[3] == "reads"
+held = [socket.socket(socket.AF_UNIX) for _ in range(32)]
+def ask(s):
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    s.connect(path)
+    s.sendall(call)
+    while reads:
+        while not s.recv(1 << 20).endswith(b"\\0"):
+            pass
+        s.sendall(call)
+for s in held:
+    threading.Thread(target=ask, args=(s,), daemon=True).start()
+print("asks", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def greedy(agent, people):
+    """A reader (jitgate-poll taken over) who asks for all that there is; 1000 long grants are there."""
+    agent.start()
+    forge, started = Forge(agent.key), []
+    with agent.connect() as connection:
+        for i in range(1000):
+            connection.call("Submit", document=forge.sign(grant_claims(
+                source=f"10.0.{i >> 8}.{i & 255}", jti=f"g-{i}", justification="x" * 1000)))
+
+    def start(method, reads):
+        started.append(subprocess.Popen(
+            ["setpriv", "--reuid", "47112", "--regid", str(READERS_GID), "--clear-groups",
+             "/usr/bin/python3", "-c", GREEDY, agent.socket_path,
+             json.dumps({"method": f"io.jitgate.Agent.{method}", "parameters": {}}),
+             "reads" if reads else ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.DEVNULL))
+        started[-1].stdout.readline()
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("method", ["ListGrants", "ListEvents"])
+def test_who_asks_without_end_starves_nobody(agent, greedy, measure, method):
+    """Its calls are worked off when nobody else has any: others wait for one of them, not for all."""
+    greedy(method, reads=True)
+    took = []
+    # The share of time that anyone has without going behind is used up by then.
+    await_(lambda: _answers_at_all(agent))
+    for i in range(100):
+        begun = time.monotonic()
+        agent.grant("22/tcp", f"192.0.2.{i}")
+        took.append(time.monotonic() - begun)
+    measure(f"root's Submit while a reader asks for {method} on 32 connections",
+            f"median {1000 * sorted(took)[50]:.1f} ms")
+    assert sorted(took)[50] < 0.3
+
+
+def test_answers_that_nobody_reads_are_bounded(agent, greedy):
+    def rss():
+        with open(f"/proc/{agent.process.pid}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+    before = rss()
+    greedy("ListGrants", reads=False)
+    with pytest.raises(AssertionError):
+        await_(lambda: rss() - before > 36 * 1024, 3)
     assert answers(agent)
 
 
