@@ -11,6 +11,8 @@
 #include "agent/cli/request_state.h"
 #include "agent/cli/server.h"
 #include "agent/common/prefix.h"
+#include "agent/common/document.h"
+#include "agent/common/text.h"
 #include "agent/common/times.h"
 #include "agent/common/url.h"
 
@@ -61,13 +63,18 @@ static void progress_end(struct waiting *waiting)
 
 static void progress_show(struct waiting *waiting, const char *text)
 {
-	if (waiting->quiet || strcmp(waiting->shown, text) == 0)
+	char printable[sizeof(waiting->shown)];
+
+	/* Machines' names and agents' reasons are what others say. */
+	snprintf(printable, sizeof(printable), "%s", text);
+	text_make_printable(printable);
+	if (waiting->quiet || strcmp(waiting->shown, printable) == 0)
 		return;
-	snprintf(waiting->shown, sizeof(waiting->shown), "%s", text);
+	memcpy(waiting->shown, printable, sizeof(printable));
 	if (waiting->on_terminal)
-		fprintf(stderr, "\r\x1b[K%s", text);
+		fprintf(stderr, "\r\x1b[K%s", printable);
 	else
-		fprintf(stderr, "%s\n", text);
+		fprintf(stderr, "%s\n", printable);
 }
 
 static const char *first_vm(const json_t *request)
@@ -372,7 +379,7 @@ static int run_request(const struct cli *cli, const struct arguments *arguments)
 		r = server_call(cli, http, "POST", "/v1/requests", body, &request);
 	if (r != EXIT_DONE)
 		return r;
-	if (!member_text(request, "id", NULL)) {
+	if (!document_id_is_valid(member_text(request, "id", ""))) {
 		output_error("%s does not answer as a control plane does: the request has no id",
 			http_url(http));
 		return EXIT_REFUSED;

@@ -200,14 +200,15 @@ def test_what_stands_in_the_way_for_now_is_waited_for(plane, laptop, ends):
     id = only_request(plane)
     await_held(plane, 1)
     plane.update(id, delivered="2026-01-01T10:00:00Z",
-                 refused={"code": "clock_behind", "message": "this machine's clock says 1970"})
+                 refused={"code": "clock_behind", "message": "this machine's clock says 1970\x1b[2J"})
     if ends == "open":
         await_held(plane, 2)
         assert "delivered" in laptop.run("requests").stdout
         plane.update(id, installed="2026-01-01T10:00:00Z", refused=None)
     out, err = client.communicate(timeout=10)
     assert client.returncode == (DONE if ends == "open" else REFUSED)
-    assert "can't open the port yet: this machine's clock says 1970" in err
+    assert "can't open the port yet: this machine's clock says 1970?[2J" in err
+    assert "\x1b" not in err
     assert ("is open" in out) == (ends == "open")
 
 
