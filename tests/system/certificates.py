@@ -3,6 +3,7 @@
 
 import datetime
 import ipaddress
+import uuid
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,7 +25,7 @@ def _alternative(name):
 
 
 def _pem(directory, name, certificate, key):
-    """Writes name.pem, name.key and name.both; returns the paths of the first two."""
+    """Writes name.pem and name.key; returns their paths."""
     pem = certificate.public_bytes(serialization.Encoding.PEM)
     secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
                                serialization.NoEncryption())
@@ -34,6 +35,8 @@ def _pem(directory, name, certificate, key):
 
 
 class Authority:
+    """Signs certificates; `path` is its own."""
+
     def __init__(self, directory, name="authority"):
         self.directory, self.name = directory, name
         self.key = ec.generate_private_key(ec.SECP256R1())
@@ -56,6 +59,13 @@ class Authority:
         """A certificate for these names; valid from day begin to day end from now. Two paths."""
         key = ec.generate_private_key(ec.SECP256R1())
         return _pem(self.directory, name, self._build(name, key, names, begin, end), key)
+
+    def issue_file(self, *names, **days):
+        """The same in one file, key and certificate, for names of which the first is its own."""
+        certificate, key = self.issue(f"{names[0]}-{uuid.uuid4()}", *names, **days)
+        path = certificate.with_suffix(".both")
+        path.write_bytes(key.read_bytes() + certificate.read_bytes())
+        return path
 
 
 def make(directory):

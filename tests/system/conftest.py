@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from agent import Agent
+from certificates import Authority
 from control_plane import Server
 from feed import Feed, Poll, add_users, may_have_users
-from plane import Authority
 from world import World
 
 

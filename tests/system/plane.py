@@ -4,7 +4,6 @@ test says."""
 
 import datetime
 import http.server
-import ipaddress
 import json
 import socket
 import ssl
@@ -13,58 +12,10 @@ import time
 import urllib.parse
 import uuid
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from agent import run_jitgate
 
 HOLD_SECONDS_MAX = 60
 VM = "/subscriptions/S/resourceGroups/rg/providers/Microsoft.Compute/virtualMachines/web-1"
-
-
-def _pem(key):
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                             serialization.NoEncryption())
-
-
-class Authority:
-    """Signs certificates; `path` is its own."""
-
-    def __init__(self, directory, name="test authority"):
-        self.directory = directory
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.path = directory / f"{name.replace(' ', '-')}.pem"
-        made = self._build(self.name, self.key, True, None, 1)
-        self.path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-
-    def _build(self, subject, key, is_authority, names, days):
-        now = datetime.datetime.utcnow()
-        builder = (x509.CertificateBuilder().subject_name(subject).issuer_name(self.name)
-                   .public_key(key.public_key()).serial_number(x509.random_serial_number())
-                   .not_valid_before(now - datetime.timedelta(days=2))
-                   .not_valid_after(now + datetime.timedelta(days=days))
-                   .add_extension(x509.BasicConstraints(is_authority, None), True))
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
-        return builder.sign(self.key, hashes.SHA256())
-
-    def issue(self, *names, days=1):
-        """A file with key and certificate for these names and addresses; days -1: expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        alternatives = []
-        for name in names:
-            try:
-                alternatives.append(x509.IPAddress(ipaddress.ip_address(name)))
-            except ValueError:
-                alternatives.append(x509.DNSName(name))
-        made = self._build(subject, key, False, alternatives, days)
-        path = self.directory / f"{uuid.uuid4()}.pem"
-        path.write_bytes(_pem(key) + made.public_bytes(serialization.Encoding.PEM))
-        return path
 
 
 def utc(seconds):

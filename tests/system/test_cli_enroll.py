@@ -85,7 +85,7 @@ def keys(tmp_path):
 
 @pytest.fixture
 def plane(tmp_path, authority, keys):
-    with Plane(tmp_path, authority.issue("localhost"), jwks(keys[0])) as made:
+    with Plane(tmp_path, authority.issue_file("localhost"), jwks(keys[0])) as made:
         yield made
 
 

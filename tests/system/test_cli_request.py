@@ -14,8 +14,9 @@ import warnings
 
 import pytest
 
+from certificates import Authority
 from harness import BUILD, await_
-from plane import VM, Authority, Plane
+from plane import VM, Plane
 
 DONE, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
 TOKEN = "alice-token"
@@ -26,7 +27,7 @@ ASKING = [REQUEST, ["requests"], ["approve", "r-1"], ["deny", "r-1", "--reason",
 
 @pytest.fixture
 def plane(tmp_path, authority):
-    with Plane(tmp_path, authority.issue("localhost")) as made:
+    with Plane(tmp_path, authority.issue_file("localhost")) as made:
         yield made
 
 
@@ -354,10 +355,10 @@ def test_certificates(tmp_path, authority, plane):
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     wrong = {
-        "--ca FILE": Plane(tmp_path, stranger.issue("localhost")),
-        "expired": Plane(tmp_path, authority.issue("localhost", days=-1)),
-        "no alternative certificate": Plane(tmp_path, authority.issue("other.example.org")),
-        "1.2": Plane(tmp_path, authority.issue("localhost"), context=context),
+        "--ca FILE": Plane(tmp_path, stranger.issue_file("localhost")),
+        "expired": Plane(tmp_path, authority.issue_file("localhost", begin=-2, end=-1)),
+        "no alternative certificate": Plane(tmp_path, authority.issue_file("other.example.org")),
+        "1.2": Plane(tmp_path, authority.issue_file("localhost"), context=context),
     }
     for told, server in wrong.items():
         with server:
@@ -421,7 +422,7 @@ def test_which_server_and_who(tmp_path, plane, authority):
     assert plane.calls[-1]["authorization"] == "Bearer bob-token"
     del laptop.environment["JITGATE_TOKEN"]
 
-    with Plane(tmp_path, authority.issue("localhost")) as other:
+    with Plane(tmp_path, authority.issue_file("localhost")) as other:
         laptop.environment["JITGATE_SERVER"] = other.url
         assert "no token" in laptop.run("requests", "--ca", authority.path, status=USAGE).stderr
         assert other.calls == []

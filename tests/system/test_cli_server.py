@@ -29,7 +29,7 @@ class Server:
         self.ca = authority.path
         self.key = new_key(directory, "signing")
         self.key.chmod(0o600)
-        certificate = authority.issue("localhost")
+        certificate = authority.issue_file("localhost")
         certificate.chmod(0o600)
         self.conf = directory / "server.conf"
         self.conf.write_text(
