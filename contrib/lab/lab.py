@@ -21,7 +21,14 @@ and its port 22 is shut. Try:
   as carol jitgate activity                              the approver's view; as bob: the administrator's
 
 `vm`, `stranger` and `plane` run a command on that host, `as PERSON` as somebody else. What the programs print is in
-{path}/*.log. `exit` ends it all.
+{path}/*.log. `help` shows this again, `exit` ends it all.
+"""
+# Behind the person's own: a prompt that tells where one is. bash has a help of its own.
+BASHRC = """
+[ ! -r ~/.bashrc ] || . ~/.bashrc
+unset PROMPT_COMMAND
+PS1="alice $ "
+help() { PATH/bin/help; }
 """
 
 
@@ -32,6 +39,7 @@ def write_commands(lab):
         name = "vm" if host is lab.vm else host.name
         pid = os.getpid() if host is lab.vm else host.holder.pid
         write(bin_directory / name, f'exec nsenter --net --target {pid} -- "$@"')
+    write(bin_directory / "help", f"cat {lab.path}/welcome")
     write(bin_directory / "as", f'XDG_CONFIG_HOME={lab.path}/$1; export XDG_CONFIG_HOME; shift; exec "$@"')
 
 
@@ -48,9 +56,14 @@ def main():
     lab.enroll()
     lab.start_agent()
     write_commands(lab)
-    print(WELCOME.format(path=lab.path))
-    shell = os.environ.get("SHELL", "/bin/sh")
-    hosts.subprocess.run(lab.requester.enter([shell]), env=dict(lab.environment("alice"), PS1="alice $ "), check=False)
+    welcome = WELCOME.format(path=lab.path)
+    (lab.path / "welcome").write_text(welcome)
+    (lab.path / "bashrc").write_text(BASHRC.replace("PATH/", f"{lab.path}/"))
+    print(welcome)
+    shell = [os.environ.get("SHELL", "/bin/sh")]
+    if os.path.basename(shell[0]) == "bash":
+        shell += ["--rcfile", str(lab.path / "bashrc")]
+    hosts.subprocess.run(lab.requester.enter(shell), env=dict(lab.environment("alice"), PS1="alice $ "), check=False)
     lab.stop()
 
 

@@ -137,7 +137,8 @@ static int build_write(struct change *change, void *userdata)
 		r = build(operation, change, old, new->key);
 	if (r != 0)
 		return r;
-	snprintf(message, sizeof(message), "%zu virtual machines", new->n_vms);
+	snprintf(message, sizeof(message), "%zu virtual machine%s", new->n_vms,
+		new->n_vms == 1 ? "" : "s");
 	return activity_add(operation->jit->options.activity, change, operation->now_usec,
 		&(struct activity_entry){
 			.operation = OPERATION_POLICY_WRITE,
