@@ -98,7 +98,7 @@ int audit_open(const struct config *config, void (*listener)(json_t *record, voi
 		&audit->file, config->log_directory, config->log_bytes_max, &last, ret_file_error);
 	if (status == 0)
 		status = audit_sequence_open(&audit->numbers, config->state_directory,
-			config->runtime_directory, last, &audit->sequence);
+			config->runtime_directory, last, audit->file.was_empty, &audit->sequence);
 	if (status < 0)
 		return status;
 	*ret = TAKE_PTR(audit);

@@ -74,6 +74,7 @@ static int resume(struct audit_file *file, uint64_t *ret_sequence)
 	_cleanup_(closep) int rotated = -1;
 	int r = resume_from(file, file->fd, ret_sequence);
 
+	file->was_empty = r == 0;
 	if (r != 0)
 		return r < 0 ? r : 0;
 	rotated = open(file->rotated_path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);

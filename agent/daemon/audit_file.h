@@ -11,6 +11,7 @@
  */
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define AUDIT_LINE_BYTES_MAX 65536
@@ -20,13 +21,14 @@ struct audit_file {
 	char *path;
 	char *rotated_path;
 	int fd; /* -1: can't be written */
+	bool was_empty; /* when it was opened: what was in it may be gone */
 	uint64_t n_bytes_max;
 	char previous[AUDIT_HASH_HEX + 1]; /* of the last line */
 };
 
 /* Opens or creates directory/audit.jsonl (0640), to go on where it ends. Returns 0 and the sequence
- * number of its last line (0: none); -ENOMEM. Where the file can't be opened, file->fd is -1 and
- * why is in ret_error. */
+ * number of its last line, or of the older file's where it is empty (0: none); -ENOMEM. Where the
+ * file can't be opened, file->fd is -1 and why is in ret_error. */
 int audit_file_open(struct audit_file *file, const char *directory, uint64_t n_bytes_max,
 	uint64_t *ret_sequence, int *ret_error);
 void audit_file_done(struct audit_file *file);

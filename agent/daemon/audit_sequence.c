@@ -44,7 +44,7 @@ static void note_write(const struct audit_sequence *sequence)
 }
 
 int audit_sequence_open(struct audit_sequence *sequence, const char *state_directory,
-	const char *runtime_directory, uint64_t last, uint64_t *ret)
+	const char *runtime_directory, uint64_t last, bool log_is_gone, uint64_t *ret)
 {
 	*sequence = (struct audit_sequence){};
 	if (asprintf(&sequence->path, "%s/" NAME, state_directory) < 0) {
@@ -57,7 +57,7 @@ int audit_sequence_open(struct audit_sequence *sequence, const char *state_direc
 	}
 	note_read(sequence, sequence->path);
 	note_read(sequence, sequence->runtime_path);
-	*ret = larger(last, last == 0 ? sequence->reserved : sequence->unlogged);
+	*ret = larger(last, last == 0 || log_is_gone ? sequence->reserved : sequence->unlogged);
 	return 0;
 }
 

@@ -20,10 +20,10 @@ struct audit_sequence {
 	uint64_t unlogged; /* 0: the log has all */
 };
 
-/* Reads what is noted; last is what the log ends with, 0 where it has nothing. Returns 0 and the
- * number to go on from, or -ENOMEM. */
+/* Reads what is noted; last is what the log ends with, 0 where it has nothing; log_is_gone: it may
+ * have had more. Returns 0 and the number to go on from, or -ENOMEM. */
 int audit_sequence_open(struct audit_sequence *sequence, const char *state_directory,
-	const char *runtime_directory, uint64_t last, uint64_t *ret);
+	const char *runtime_directory, uint64_t last, bool log_is_gone, uint64_t *ret);
 void audit_sequence_done(struct audit_sequence *sequence);
 
 /* Notes that number is given out, before it is. */

@@ -220,6 +220,17 @@ def test_a_log_that_is_gone_begins_anew(running):
     assert agent.audit()[0]["sequence"] > last
     await_all(agent, feed)
     assert feed.sequences() == sorted(set(feed.sequences()))
+    # The newer of its files alone, once it has two: what is left tells less than the note.
+    agent.stop()
+    (agent.directory / "log" / "audit.jsonl").rename(agent.directory / "log" / "audit.jsonl.1")
+    agent.start()
+    agent.stop()
+    last = agent.audit()[-1]["sequence"]
+    (agent.directory / "log" / "audit.jsonl").unlink()
+    agent.start()
+    assert agent.audit()[0]["sequence"] > last
+    await_all(agent, feed)
+    assert feed.sequences() == sorted(set(feed.sequences()))
     # The note is gone, too: then numbers come again, and the poll sends them.
     agent.stop()
     for path in (agent.directory / "log").iterdir():

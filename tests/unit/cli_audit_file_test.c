@@ -207,7 +207,8 @@ static uint64_t sequence_open(struct audit_sequence *sequence, uint64_t last)
 {
 	uint64_t from;
 
-	assert_int_equal(audit_sequence_open(sequence, directory, "/nonexistent", last, &from), 0);
+	assert_int_equal(
+		audit_sequence_open(sequence, directory, "/nonexistent", last, false, &from), 0);
 	return from;
 }
 
