@@ -22,18 +22,25 @@ static bool is_remembered(const struct refusals *refusals, uint64_t mark)
 	return false;
 }
 
-static bool rate_passes(struct refusals *refusals, uint64_t now_usec)
+static bool rate_passes(struct refusals_rate *rate, uint64_t interval_usec, uint64_t now_usec)
 {
-	uint64_t n_new = (now_usec - refusals->counted_usec) / REFUSALS_INTERVAL_USEC;
+	uint64_t n_new = (now_usec - rate->counted_usec) / interval_usec;
 
 	if (n_new > 0) {
-		refusals->n_told -= n_new < refusals->n_told ? n_new : refusals->n_told;
-		refusals->counted_usec = now_usec;
+		rate->n_told -= n_new < rate->n_told ? n_new : rate->n_told;
+		rate->counted_usec = now_usec;
 	}
-	if (refusals->n_told >= REFUSALS_BURST)
+	if (rate->n_told >= REFUSALS_BURST)
 		return false;
-	refusals->n_told++;
+	rate->n_told++;
 	return true;
+}
+
+static bool passes(struct refusals *refusals, bool is_signed, uint64_t now_usec)
+{
+	return is_signed
+		? rate_passes(&refusals->has_signature, REFUSALS_SIGNED_INTERVAL_USEC, now_usec)
+		: rate_passes(&refusals->has_none, REFUSALS_UNSIGNED_INTERVAL_USEC, now_usec);
 }
 
 bool refusals_tell(
@@ -41,7 +48,7 @@ bool refusals_tell(
 {
 	uint64_t mark = digest && refusal_passes(code) ? mark_of(digest, code) : 0;
 
-	if ((mark != 0 && is_remembered(refusals, mark)) || !rate_passes(refusals, now_usec)) {
+	if ((mark != 0 && is_remembered(refusals, mark)) || !passes(refusals, digest, now_usec)) {
 		refusals->n_untold++;
 		return false;
 	}
