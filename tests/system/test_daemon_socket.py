@@ -3,6 +3,7 @@
 
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -242,7 +243,7 @@ def test_a_slow_reader_holds_up_nobody(agent):
 
 # Asks on as many connections as one user may have: over and over, or without ever reading an answer.
 GREEDY = """
-import socket, sys, threading
+import select, socket, sys, threading
 path, call, reads = sys.argv[1], sys.argv[2].encode() + b"\\0", sys.argv[3] == "reads"
 held = [socket.socket(socket.AF_UNIX) for _ in range(32)]
 def ask(s):
@@ -253,6 +254,10 @@ def ask(s):
         while not s.recv(1 << 20).endswith(b"\\0"):
             pass
         s.sendall(call)
+    poll = select.poll()
+    poll.register(s, 0)  # a hang-up alone
+    poll.poll()
+    print("is cut off", flush=True)
 for s in held:
     threading.Thread(target=ask, args=(s,), daemon=True).start()
 print("asks", flush=True)
@@ -278,6 +283,7 @@ def greedy(agent, people):
              "reads" if reads else ""], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             stderr=subprocess.DEVNULL))
         started[-1].stdout.readline()
+        return started[-1]
     yield start
     for process in started:
         process.kill()
@@ -287,27 +293,26 @@ def greedy(agent, people):
 @pytest.mark.parametrize("method", ["ListGrants", "ListEvents"])
 def test_who_asks_without_end_starves_nobody(agent, greedy, measure, method):
     """Its calls are worked off when nobody else has any: others wait for one of them, not for all."""
+    begun = time.monotonic()
+    agent.call(method)
+    one = time.monotonic() - begun
     greedy(method, reads=True)
     took = []
-    # The share of time that anyone has without going behind is used up by then.
     await_(lambda: _answers_at_all(agent))
     for i in range(100):
         begun = time.monotonic()
         agent.grant("22/tcp", f"192.0.2.{i}")
         took.append(time.monotonic() - begun)
-    measure(f"root's Submit while a reader asks for {method} on 32 connections",
+    measure(f"root's Submit while a reader asks for {method} on 32 connections, of {1000 * one:.1f} ms each",
             f"median {1000 * sorted(took)[50]:.1f} ms")
-    assert sorted(took)[50] < 0.3
+    assert sorted(took)[50] < 16 * one
 
 
 def test_answers_that_nobody_reads_are_bounded(agent, greedy):
-    def rss():
-        with open(f"/proc/{agent.process.pid}/status") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
-    before = rss()
-    greedy("ListGrants", reads=False)
-    with pytest.raises(AssertionError):
-        await_(lambda: rss() - before > 36 * 1024, 3)
+    """32 of them would come to more than a user's connections may leave unread together."""
+    process = greedy("ListGrants", reads=False)
+    readable, _, _ = select.select([process.stdout], [], [], 20)
+    assert readable and process.stdout.readline() == "is cut off\n"
     assert answers(agent)
 
 
