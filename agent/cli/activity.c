@@ -34,6 +34,18 @@ static const char *operation_shorten(const char *operation, char *text, size_t n
 	return text;
 }
 
+/* What happened, and the reason that a person gave where that does not say it. */
+static void add_message(struct table *table, const json_t *entry)
+{
+	const char *message = member_text(entry, "message", "");
+	const char *reason = member_text(entry, "reason", "");
+
+	if (!*reason || strstr(message, reason))
+		table_add(table, STYLE_PLAIN, "%s", message);
+	else
+		table_add(table, STYLE_PLAIN, "%s%s%s", message, *message ? ": " : "", reason);
+}
+
 static void add_entry(struct table *table, const struct cli *cli, const json_t *entry)
 {
 	const char *time = member_text(entry, "time", "?");
@@ -56,8 +68,7 @@ static void add_entry(struct table *table, const struct cli *cli, const json_t *
 			member_text(entry, "protocol", "TCP"));
 	table_add(table, STYLE_PLAIN, "%s", number);
 	table_add(table, STYLE_PLAIN, "%s", member_text(entry, "source", ""));
-	table_add(table, STYLE_PLAIN, "%s",
-		member_text(entry, "message", member_text(entry, "reason", "")));
+	add_message(table, entry);
 }
 
 /* As a log is read: the newest at the end. */

@@ -509,7 +509,7 @@ def test_activity_is_read_as_a_log_is(plane, laptop):
     lines = laptop.run("activity", "--vm", "web-1", "--since", "PT3H", "--lines", "2").stdout
     lines = lines.splitlines()
     assert len(lines) == 3 and lines[-1].startswith("2026-01-01 10:00:59  alice@example.org  initiate")
-    assert lines[-1].endswith("Succeeded  web-1  22/TCP  192.0.2.7  message 0")
+    assert lines[-1].endswith("Succeeded  web-1  22/TCP  192.0.2.7  message 0: ticket")
     query = plane.calls[-1]["query"]
     assert query["vm"] == VM and query["top"] == "2"
     assert query["since"].endswith("Z")
