@@ -9,6 +9,7 @@ import pytest
 
 from agent import Agent
 from certificates import Authority
+from chain import Chain
 from control_plane import Server
 from feed import Feed, Poll, add_users, may_have_users
 from world import World
@@ -85,6 +86,15 @@ def poll(users, agent):
     yield made
     made.close()
     print(made.log())
+
+
+@pytest.fixture
+def chain(users, world, agent, authority, tmp_path):
+    """A control plane that runs, and web-1 (chain.vms[0]), which has joined once join() is called."""
+    made = Chain(world, tmp_path, agent, authority).start()
+    made.add()
+    yield made
+    made.close()
 
 
 @pytest.fixture

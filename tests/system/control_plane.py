@@ -2,6 +2,7 @@
 """A control plane of one's own: jitgate-server on loopback, with principals, agents, and what they call."""
 
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -82,12 +83,16 @@ class Answer:
 
 
 class Server:
-    def __init__(self, directory, settings=(), host="127.0.0.1", tls=None, assignments=()):
-        """tls: (certificate, key, CA) files. assignments: (principal, role, scope), besides tokens' own."""
+    def __init__(self, directory, settings=(), host="127.0.0.1", tls=None, assignments=(),
+                 namespace=None, listen=None):
+        """tls: (certificate, key, CA) files. assignments: (principal, role, scope), besides tokens' own.
+        namespace: where it runs and is called, in place of the tests' own. listen: [::] for more than host."""
         self.directory = str(directory)
         self.host = host
         self.tls = tls
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        self.inside = namespace.inside if namespace else contextlib.nullcontext
+        with self.inside(), \
+                socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.bind((host, 0))
             self.port = probe.getsockname()[1]
         self.name = f"[{host}]" if ":" in host else host
@@ -97,7 +102,7 @@ class Server:
         self.config = os.path.join(self.directory, "server.conf")
         self.process = None
         self.write_keys([self.new_key("k1")])
-        lines = {"listen": f"{self.name}:{self.port}", "url": self.url, "state": self.state,
+        lines = {"listen": f"{listen or self.name}:{self.port}", "url": self.url, "state": self.state,
                  "signing_key": self.keys, "rate_limit": "0"}
         if tls:
             lines |= {"tls_certificate": tls[0], "tls_key": tls[1]}
@@ -121,9 +126,10 @@ class Server:
 
     def start(self):
         self.log = open(os.path.join(self.directory, "server.log"), "ab")
-        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL",
-                                         f"{BUILD}/jitgate-server", "-c", self.config],
-                                        stdout=self.log, stderr=self.log)
+        with self.inside():
+            self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL",
+                                             f"{BUILD}/jitgate-server", "-c", self.config],
+                                            stdout=self.log, stderr=self.log)
         end = time.monotonic() + 20
         while True:
             try:
@@ -202,6 +208,8 @@ class Server:
     def call(self, method, path, body=None, token=None, timeout=30, headers=()):
         connection = self.connect(timeout)
         try:
+            with self.inside():
+                connection.connect()
             return self.call_on(connection, method, path, body, token, headers)
         finally:
             connection.close()
