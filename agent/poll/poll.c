@@ -94,10 +94,14 @@ static void on_feed_back(void *userdata)
 static void on_acknowledged(uint64_t sequence, void *userdata)
 {
 	struct poll *poll = userdata;
+	bool is_first = !poll->cursor.has_events;
 
 	poll->cursor.events = sequence;
 	poll->cursor.has_events = true;
 	cursor_touch(poll);
+	/* Without a note what is missing counts as older than the feed, and is not told. */
+	if (is_first)
+		save_now(poll);
 }
 
 /* An agent whose log is gone may have lost its ledger with it. */
