@@ -102,12 +102,11 @@ class Vm:
                 if entry["operation"].startswith("jitgate/agents/")]
 
     def await_all_told(self, bound=20):
-        """Until each record of the audit log is in the activity log: there, once, and in order."""
-        def is_all_there():
-            last = self.records()[-1][0]
-            return any(sequence >= last for sequence, _ in self.told())
-        await_(is_all_there, bound, f"all of {self.name} told; poll: {self.poll.log()}")
-        assert self.told() == self.records()
+        """Until each record of the audit log is in the activity log: once, and in order."""
+        try:
+            await_(lambda: self.told() == self.records(), bound)
+        except AssertionError:
+            assert self.told() == self.records(), self.poll.log()
 
     def close(self):
         self.poll.close()
