@@ -9,6 +9,7 @@
 #include "contrib/control-plane/admit.h"
 #include "contrib/control-plane/feed/feed.h"
 #include "contrib/control-plane/jit/jit.h"
+#include "contrib/control-plane/jit/renewal.h"
 #include "contrib/control-plane/probes.h"
 
 /* How long the store may take to tell what there is. */
@@ -216,6 +217,7 @@ int server_new(
 		r = server_serve(server);
 	if (r < 0)
 		return r;
+	renewal_begin(server->jit);
 	*ret = TAKE_PTR(server);
 	return 0;
 }
@@ -289,6 +291,7 @@ int server_reload(struct server *server)
 	if (r < 0)
 		return r;
 	jit_set_signer(server->jit, TAKE_PTR(signer));
+	renewal_begin(server->jit);
 	tell_what_waits(server->config, config);
 	server_config_take(server->config, config);
 	server_configure(server);

@@ -80,6 +80,10 @@ class Vm:
         self.poll.await_state("connected")
         return self
 
+    def trusted(self):
+        """Names of the keys in its trust file."""
+        return {key["kid"] for key in json.loads(self.agent.trust_path.read_text())["keys"]}
+
     def cut(self):
         """The network between it and the control plane is gone."""
         self.namespace.ip(f"link set {self.card} down")
@@ -152,6 +156,11 @@ class Chain:
         made = self.authority.issue(*(names or PLANE), days=days)
         shutil.copy(made, self.certificate)
         self.certificate.chmod(0o600)
+
+    def keys(self):
+        """What signs, first of all: JWKs."""
+        with open(self.server.keys, encoding="utf-8") as file:
+            return json.load(file)["keys"]
 
     def fingerprint(self):
         """Of the keys that the server publishes, all together."""

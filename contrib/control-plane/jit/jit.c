@@ -12,6 +12,7 @@
 #include "contrib/control-plane/jit/holds.h"
 #include "contrib/control-plane/jit/jit.h"
 #include "contrib/control-plane/jit/names.h"
+#include "contrib/control-plane/jit/renewal.h"
 #include "contrib/control-plane/server.h"
 
 enum {
@@ -371,6 +372,7 @@ struct jit *jit_free(struct jit *jit)
 	for (size_t i = 0; i < jit->people.n; i++)
 		person_free(jit->people.items[i]);
 	holds_forget(jit);
+	renewal_free(jit->renewal);
 	table_done(&jit->policies);
 	table_done(&jit->requests);
 	table_done(&jit->vms);

@@ -62,6 +62,7 @@ struct jit {
 	struct table people; /* struct jit_person */
 	struct store_watch *watches[4];
 	struct hold *holds; /* calls that wait: holds.h */
+	struct renewal *renewal; /* where one is under way: renewal.h */
 };
 
 /* Begins to watch: nothing may be answered before the store has told what there is. Returns 0 or

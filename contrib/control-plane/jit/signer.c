@@ -50,10 +50,9 @@ static int add_key(struct signer *signer, json_t *jwk, const char *path, size_t 
 
 /* What only the whole set shows (kid given twice, too many keys), and whether agents take what the
  * first key signs. */
-static int check_signing(const struct signer *signer, const char *path, char **ret_error)
+static int check_signing(struct signer *signer, const char *path, char **ret_error)
 {
 	_cleanup_(document_freep) struct document *document = NULL;
-	_cleanup_(trust_freep) struct trust *trust = NULL;
 	_cleanup_(freep) char *set = json_dumps(signer->published, JSON_COMPACT);
 	_cleanup_(freep) char *text = NULL;
 	struct refusal refusal = { 0 };
@@ -61,7 +60,7 @@ static int check_signing(const struct signer *signer, const char *path, char **r
 
 	if (!set)
 		return -ENOMEM;
-	r = trust_parse(set, strlen(set), path, &trust, ret_error);
+	r = trust_parse(set, strlen(set), path, &signer->trust, ret_error);
 	if (r < 0)
 		return r;
 	r = signer_sign(signer, DOCUMENT_REVOCATION,
@@ -69,7 +68,7 @@ static int check_signing(const struct signer *signer, const char *path, char **r
 			0, "revokes", "a"),
 		&text);
 	if (r == 0)
-		r = document_read(text, strlen(text), trust, NULL, &document, &refusal);
+		r = document_read(text, strlen(text), signer->trust, NULL, &document, &refusal);
 	if (r == -EINVAL || r == REFUSED)
 		return fail(ret_error, -EINVAL, "%s: the first private key can't sign%s%s", path,
 			*refusal.message ? ": " : "", refusal.message);
@@ -142,6 +141,7 @@ struct signer *signer_free(struct signer *signer)
 	signature_free(signer->signature);
 	json_decref(signer->key);
 	json_decref(signer->published);
+	trust_free(signer->trust);
 	free(signer);
 	return NULL;
 }

@@ -3,8 +3,9 @@
 
 /*
  * The keys of the control plane: a JWK, or a JWK Set whose first private key signs. What is
- * published are the public halves of all that the file holds: to rotate, put the new key in front
- * of the old one; when no document of the old one lives any more, take it out.
+ * published are the public halves of all that the file holds: to rotate, put the new key behind the
+ * old one, have agents trust both, put it in front, and take the old one out when the grants that
+ * it signed have ended. Policies outlive that: they are signed anew (renewal.h).
  */
 
 #include <jansson.h>
@@ -18,6 +19,7 @@ struct signer {
 	json_t *key; /* private; signs */
 	struct signature *signature;
 	json_t *published; /* a JWK Set of public keys */
+	struct trust *trust; /* the same, as agents read it */
 };
 
 /* Returns 0 and the keys, owned by the caller; -errno, with a sentence in ret_error (allocated,

@@ -69,6 +69,12 @@ static int put_policy_document(struct operation *operation, struct change *chang
 			  vm_id);
 }
 
+int policy_sign_anew(struct operation *operation, struct change *change, const struct jit_vm *vm)
+{
+	return put_policy_document(
+		operation, change, vm->key, vm->id, rules_of(operation->jit, vm->key, "", NULL));
+}
+
 /* One VM of the old or the new policy. */
 static int update_vm(struct operation *operation, struct change *change, const struct policy_vm *vm,
 	const char *policy_key)

@@ -11,6 +11,10 @@ void policy_write(struct operation *operation);
 /* operation->policy_key: 200, or 204 where there is none. entry.resource is its id. */
 void policy_delete(struct operation *operation);
 
+/* For builders: puts the VM's policy document again, as its policies are, with the next version.
+ * Returns 0, PROBLEM or -errno. */
+int policy_sign_anew(struct operation *operation, struct change *change, const struct jit_vm *vm);
+
 /* operation->ask for the policy of policy_key, or (NULL) for whichever of the VM's allows it; in
  * operation->form: 202 for Azure, 201. */
 void request_create(struct operation *operation);
