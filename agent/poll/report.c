@@ -75,20 +75,30 @@ void report_contact(struct report *report)
 		report_send(report);
 }
 
-void report_failure(struct report *report, enum feed_state state, const char *message)
+bool report_note_failure(
+	struct report *report, enum feed_state state, const char *message, uint64_t now_usec)
 {
-	uint64_t now_usec = clock_boottime_usec();
 	bool is_new = report->state != state;
-	bool is_other = strncmp(report->message, message, REPORT_MESSAGE_MAX - 1) != 0;
 
+	report->is_untold |= strncmp(report->message, message, REPORT_MESSAGE_MAX - 1) != 0;
 	report->state = state;
 	snprintf(report->message, sizeof(report->message), "%s", message);
-	if (is_new || (is_other && now_usec - report->logged_usec >= MESSAGE_USEC)) {
+	if (!is_new && !(report->is_untold && now_usec - report->logged_usec >= MESSAGE_USEC))
+		return false;
+	report->is_untold = false;
+	report->logged_usec = now_usec;
+	return true;
+}
+
+void report_failure(struct report *report, enum feed_state state, const char *message)
+{
+	bool is_other = report->state != state ||
+		strncmp(report->message, message, REPORT_MESSAGE_MAX - 1) != 0;
+
+	if (report_note_failure(report, state, message, clock_boottime_usec()))
 		poll_log(state == FEED_UNAUTHORIZED ? LOG_ERR : LOG_WARNING,
 			"%s: %s; asking again until it answers", report->url, message);
-		report->logged_usec = now_usec;
-	}
-	if (is_new || is_other) {
+	if (is_other) {
 		sd_notifyf(0, "STATUS=%s: %s", report->url, message);
 		report_send(report);
 	}
