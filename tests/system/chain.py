@@ -20,7 +20,7 @@ from control_plane import Server, vm_id
 from feed import USER, Poll
 from world import await_
 
-DONE, REFUSED = 0, 1
+DONE, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
 PLANE = ("10.20.0.5", "2001:db8:20::5")
 WAIT = "PT20S"
 
