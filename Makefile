@@ -2,6 +2,7 @@
 #
 #   make            build the programs into build/
 #   make check      build, and run all tests
+#   make check-san  the same tests with programs that have sanitizers, built into build/san; mutants are left out
 #   make demo       build, and play the story of one request on real parts
 #   make lab        build, and leave the demo's hosts running, with a shell
 #   make bench      build, and measure; prints the README's table
@@ -9,8 +10,8 @@
 #   make install    DESTDIR and PREFIX as usual
 #   make deps       install the Debian packages that all of these need
 #
-# check, demo, lab, bench and fuzz install what they need where they are run by root. V=1 shows commands, SAN=1 builds
-# with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
+# check, check-san, demo, lab, bench and fuzz install what they need where they are run by root. V=1 shows commands,
+# SAN=1 builds with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
@@ -154,13 +155,19 @@ mutants: all
 	$(Q)BUILD=$(BUILD) tests/system/mutants.py
 
 # Packages first: what is built next asks pkg-config for them.
-.PHONY: check demo lab
+.PHONY: check check-san demo lab
 check:
 	$(Q)packaging/install-packages build test
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)$(MAKE) --no-print-directory unit
 	$(Q)$(MAKE) --no-print-directory system
 	$(Q)$(MAKE) --no-print-directory mutants
+
+check-san:
+	$(Q)packaging/install-packages build test
+	$(Q)$(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san all
+	$(Q)$(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san unit
+	$(Q)$(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san system
 
 demo:
 	$(Q)packaging/install-packages build demo

@@ -11,8 +11,10 @@ from agent import Agent
 from certificates import Authority
 from chain import Chain
 from control_plane import Server
-from feed import Feed, Poll, add_users, may_have_users
+from feed import Feed, Poll, add_users, has_users, may_have_users
 from world import World
+
+FINDINGS = "/run/findings"
 
 
 def pytest_configure(config):
@@ -21,6 +23,11 @@ def pytest_configure(config):
         raise pytest.UsageError("run these with tests/system/run: they need their own namespaces")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "jitgate-tests", "/run"], check=True)
+    os.mkdir(FINDINGS)
+    os.chmod(FINDINGS, 0o1777)
+    for name in "ASAN_OPTIONS", "UBSAN_OPTIONS":
+        os.environ[name] = ":".join(filter(None, [
+            os.environ.get(name), f"log_path={FINDINGS}/of", "print_stacktrace=1"]))
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
@@ -29,6 +36,19 @@ def pytest_collection_modifyitems(config, items):
     mine = items[index::count]
     config.hook.pytest_deselected(items=[item for item in items if item not in mine])
     items[:] = mine
+
+
+@pytest.fixture(autouse=True)
+def findings():
+    """What sanitizers found in programs that ran for a test, whatever became of them, fails it."""
+    yield
+    found = [os.path.join(FINDINGS, name) for name in sorted(os.listdir(FINDINGS))]
+    texts = []
+    for path in found:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            texts.append(file.read())
+        os.unlink(path)
+    assert not texts, "\n".join(texts)
 
 
 @pytest.fixture
@@ -72,11 +92,13 @@ def bob(server):
     return server.person("bob@example.org", "approver")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def users(tmp_path_factory):
+    """Those of packages. They go when the host's own files are replaced meanwhile: useradd does that."""
     if not may_have_users():
         pytest.skip("needs root: only one user is mapped here")
-    add_users(tmp_path_factory.mktemp("etc"))
+    if not has_users():
+        add_users(tmp_path_factory.mktemp("etc"))
 
 
 @pytest.fixture
@@ -127,7 +149,8 @@ def older_kernel(tmp_path_factory):
     source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "older_kernel.c")
     subprocess.run([compiler, "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, source, "-ldl"],
                    check=True)
-    return {"LD_PRELOAD": str(library), "ASAN_OPTIONS": "verify_asan_link_order=0"}
+    return {"LD_PRELOAD": str(library),
+            "ASAN_OPTIONS": os.environ["ASAN_OPTIONS"] + ":verify_asan_link_order=0"}
 
 
 _measured = {}

@@ -17,6 +17,7 @@ from agent import BUILD, VM_ID
 from world import await_
 
 USER = "jitgate-poll"
+USER_ID = 64502
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -255,10 +256,18 @@ def may_have_users():
         return any(int(line.split()[2]) > 65000 for line in file)
 
 
+def has_users():
+    """Whether they are there as add_users() makes them."""
+    try:
+        return pwd.getpwnam(USER).pw_uid == USER_ID
+    except KeyError:
+        return False
+
+
 def add_users(directory):
     """The users of packaging/systemd/jitgate.sysusers, in this mount namespace only."""
-    for path, lines in (("/etc/passwd", [f"{USER}:x:64502:64502::/:/usr/sbin/nologin"]),
-                        ("/etc/group", ["jitgate:x:64501:jitgate-poll", f"{USER}:x:64502:"])):
+    for path, lines in (("/etc/passwd", [f"{USER}:x:{USER_ID}:{USER_ID}::/:/usr/sbin/nologin"]),
+                        ("/etc/group", ["jitgate:x:64501:jitgate-poll", f"{USER}:x:{USER_ID}:"])):
         with open(path) as file:
             kept = [line for line in file.read().splitlines()
                     if line.split(":")[0] not in ("jitgate", USER)]
