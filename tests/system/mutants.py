@@ -19,6 +19,8 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("BUILD", os.path.join(TOP, "build")))
 RULES = "nft/rules.c"
 GATEKEEPER = "agent/daemon/gatekeeper.c"
+JIT = "contrib/control-plane/jit"
+FEED = "contrib/control-plane/feed"
 
 
 def without_rule(function, marker):
@@ -102,18 +104,59 @@ MUTANTS = {
     "old UDP sockets forgotten": (
         GATEKEEPER, replaced("== 0)", "< 0)", "keep_udp_sessions"),
         "connected_socket_older"),
+    "cursor noted before the answer": (
+        "agent/poll/feed.c", replaced(
+            "	delivery_begin(feed->delivery, answer.documents);",
+            "	feed->listener.on_cursor(feed->next_cursor, feed->listener.userdata);\n"
+            "	delivery_begin(feed->delivery, answer.documents);", "on_documents"),
+        "the_poll_dies_with_what_the_agent_has_not"),
+    "events dropped while nobody answers": (
+        "agent/poll/events.c", replaced(
+            "fail(events, response->error, NULL);",
+            "fail(events, response->error, NULL);\n\t\tacknowledge(events, events->last);",
+            "on_response"),
+        "events_of_a_long_absence"),
+    "first acknowledgement not noted": (
+        "agent/poll/poll.c", replaced("if (is_first)", "if (is_first && false)",
+                                      "on_acknowledged"),
+        "had_no_room_for_is_told"),
+    "anybody may request": (
+        f"{JIT}/grant.c", replaced("if (!principal_has(", "if (false && !principal_has("),
+        "takes_its_role_in_its_scope"),
+    "compares that always hold": (
+        "contrib/control-plane/store/writer.c",
+        replaced("return STORE_CONFLICT;", "continue;"), "at_once_one_is_left"),
+    "older grants not revoked": (
+        f"{JIT}/replace.c", replaced("access->shuts = access->status == ACCESS_GRANTED;",
+                                     "access->shuts = false;"),
+        "shorter_takes_the_place"),
+    "approval by oneself": (
+        f"{JIT}/decide.c", replaced("if (strcasecmp(request->requestor",
+                                    "if (false && strcasecmp(request->requestor"),
+        "nobody_approves_their_own"),
+    "policies of keys that are gone": (
+        f"{JIT}/renewal.c", replaced("error == REFUSED", "false"),
+        "joins_after_a_change_of_keys"),
+    "a cursor one behind": (
+        f"{FEED}/documents.c", replaced("revision > after", "revision >= after",
+                                        "feed_documents_page"),
+        "many_documents_come_in_pages"),
+    "enrollment good twice": (
+        f"{FEED}/enroll.c", replaced(
+            'change_delete(change, "enrollments/%s", enrollment->token)', "0", "build"),
+        "enrollment_is_good_once"),
 }
 
 
 def make_tree(directory):
     """A copy of the sources, with what is built already: only what changes is built anew."""
-    for name in ("Makefile", "agent", "nft", "include"):
+    for name in ("Makefile", "agent", "nft", "include", "contrib"):
         source, target = os.path.join(TOP, name), os.path.join(directory, name)
         copy = shutil.copytree if os.path.isdir(source) else shutil.copy2
         copy(source, target)
     if os.path.isdir(BUILD):
         shutil.copytree(BUILD, os.path.join(directory, "build"),
-                        ignore=shutil.ignore_patterns("tests", "*.tmp"))
+                        ignore=shutil.ignore_patterns("tests", "san", "fuzz", "*.tmp"))
 
 
 def build(directory):

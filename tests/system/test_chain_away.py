@@ -100,6 +100,19 @@ def test_a_revocation_overtakes_its_grant(chain, vm, world, tmp_path):
     assert (entry["code"], entry["result"]) == ("revoked", "Refused")
 
 
+def test_the_poll_dies_with_what_the_agent_has_not_taken(chain, vm, world):
+    """It has fetched, the agent is away, and both come back: it has noted nothing that is not the agent's."""
+    vm.agent.kill()
+    made = request(chain, 22)
+    await_(lambda: "delivered" in port_of(chain.requests()[made["id"]]).get("progress", {}), BOUND,
+           "the poll has it")
+    vm.poll.stop()
+    vm.poll.start()
+    vm.agent.start()
+    vm.agent.await_state(grant_of(made), "active", BOUND)
+    assert is_open(world.requester, world.vm.v4, 22)
+
+
 def test_events_of_a_long_absence_come_afterwards(chain, vm):
     vm.await_all_told()
     chain.server.kill()
