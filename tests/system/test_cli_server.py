@@ -147,7 +147,7 @@ def test_requests_are_made_approved_denied_and_revoked(server):
     listed = server.cli("alice", "requests", "web-1", "--all")
     assert all(state in listed for state in (" granted ", " denied ", " revoked "))
     activity = server.cli("alice", "activity", "--vm", "web-1")
-    assert [word for word in activity.split() if word in ("initiate", "deny", "approve", "revoke")] == [
+    assert [line.split()[2] for line in activity.splitlines()[1:]] == [
         "initiate", "initiate", "approve", "deny", "initiate", "approve", "revoke"]
 
 

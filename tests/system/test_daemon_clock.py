@@ -8,10 +8,10 @@ import time
 import pytest
 
 from forge import Forge, grant_claims
-from harness import Listener, VarlinkError, await_, connect, is_open
+from harness import Listener, VarlinkError, allowing, await_, connect, is_open
 from kernel import assert_as_granted, granted
 
-LATE_SECONDS = 0.1  # how long after its end a grant may let someone in
+LATE_SECONDS = allowing(0.1)  # how long after its end a grant may let someone in
 RETRY_SECONDS = 0.02
 
 

@@ -264,7 +264,7 @@ def test_a_ledger_is_written_anew_when_most_of_it_is_over(agent):
     agent.submit(forge.revocation("never-came"))
     with agent.connect() as connection:
         for i in range(400):
-            claims = grant_claims(source="192.0.2.7", jti=f"g-{i}", seconds=1)
+            claims = grant_claims(source="192.0.2.7", jti=f"g-{i}", seconds=2)
             connection.call("Submit", document=forge.sign(claims))
     agent.await_state("g-399", "expired")
     agent.stop()

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from forge import Forge, grant_claims
-from harness import Listener, Session, await_, is_open
+from harness import Listener, Session, allowing, await_, is_open
 from kernel import assert_as_granted
 from knocking import Accepting, Knocking
 
@@ -105,7 +105,7 @@ def test_a_gate_that_cannot_be_owned_is_put_back_within_100_ms(
     measure(f"gate put back after {change}: by the daemon's clock",
             f"{record['details']['repairUsec'] / 1000:.1f} ms")
     measure(f"gate put back after {change}: nft's run included", f"{seconds * 1000:.0f} ms")
-    assert seconds < 0.1
+    assert seconds < allowing(0.1)
     assert record["details"]["process"] == "nft"
     if os.readlink("/proc/self/ns/pid") == INITIAL_PID_NAMESPACE:
         assert record["details"]["pid"] == culprit.pid
@@ -133,7 +133,7 @@ def test_a_stranger_who_hammers_gets_in_for_some_milliseconds_at_most(
     measure("a stranger's connections let in by 5 flushes", len(stranger.let_in))
     measure("the latest of them after nft was called", f"{max(late, default=0) * 1000:.1f} ms")
     assert stranger.refused, "nobody hammered"
-    assert max(late, default=0) < 0.1
+    assert max(late, default=0) < allowing(0.1)
 
 
 def test_a_gate_of_an_older_kernel_survives_the_daemon(world, agent, older_kernel):
@@ -199,7 +199,7 @@ def test_one_who_connects_and_closes_without_end_does_not_delay_a_repair(
             agent.await_audit("gate_repaired", count=n + 1)
             measure("gate put back while connections come and go",
                     f"{(time.monotonic() - begun) * 1000:.0f} ms")
-            assert time.monotonic() - begun < 0.25
+            assert time.monotonic() - begun < allowing(0.25)
     assert not busy.refused
 
 
@@ -241,7 +241,7 @@ def test_changes_without_end_keep_nobody_from_being_answered(
         os.killpg(culprit.pid, signal.SIGKILL)
         culprit.wait()
     measure(f"grant and status while others change {what}, at most", f"{slowest * 1000:.0f} ms")
-    assert slowest < 2
+    assert slowest < allowing(2)
     await_(lambda: "mine" not in world.vm.run("nft", "list", "table", "inet", "jitgate"))
     stands_as_before(world, world.vm.v4, 4, [Session(world.requester, world.vm.v4, listener)])
     assert_as_granted(agent)

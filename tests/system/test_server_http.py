@@ -11,11 +11,10 @@ import time
 
 import pytest
 
-from agent import BUILD
+from agent import BUILD, SANITIZED
 from server import Connection, Server, make_certificate
 from world import await_
 
-SANITIZED = b"__asan_init" in open(f"{BUILD}/jitgate-server", "rb").read()
 HEALTH = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
