@@ -50,6 +50,7 @@ static void save_now(struct poll *poll)
 			poll->config->feed.state_directory, strerror(-r));
 	poll->cursor_failing = r < 0;
 	poll->changed_usec = 0;
+	(void)sd_event_source_set_enabled(poll->save, SD_EVENT_OFF);
 }
 
 static int on_save(sd_event_source *source, uint64_t usec, void *userdata)

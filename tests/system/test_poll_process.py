@@ -183,6 +183,7 @@ def test_both_sleep_while_a_question_is_held(running, measure):
     last = agent.audit()[-1]["sequence"]
     # All is sent, and the cursor is saved.
     poll.await_noted(last)
+    await_(lambda: '"documents"' in (poll.directory / "cursor.json").read_text(), what="the cursor")
     await_(lambda: rests(*pids), what="all is done")
     before = [counters(pid) for pid in pids]
     asked = feed.count()
