@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from harness import await_
+from harness import SANITIZED, await_
 
-RSS_GROWTH_KIB = 6 * 1024
+RSS_GROWTH_KIB = 6 * 1024  # but sanitizers keep for a while what is freed
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_an_answer_of_wrong_types(running, body, told):
     feed.on_get = lambda handler: handler.answer(200, body)
     poll.await_state("backing_off")
     assert told in agent.call("Status")["feed"]["message"]
-    assert poll.rss() - before < RSS_GROWTH_KIB
+    assert SANITIZED or poll.rss() - before < RSS_GROWTH_KIB
     assert_recovers(agent, feed, poll)
 
 
@@ -187,7 +187,7 @@ def test_an_answer_without_end(running, name, measure):
     poll.await_state("backing_off", 20)
     grown = poll.rss("VmHWM") - before
     measure(f"peak memory grows with a gigabyte ({name}), KiB", grown)
-    assert grown < RSS_GROWTH_KIB
+    assert SANITIZED or grown < RSS_GROWTH_KIB
     assert_recovers(agent, feed, poll)
 
 
