@@ -29,21 +29,6 @@
 #define PREDECESSOR_TRIES 100
 #define PREDECESSOR_WAIT_MS 20
 
-void agent_log(int priority, const char *format, ...)
-{
-	char text[1024];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-	/* sd-daemon(3): the priority in front, where the journal reads standard error. */
-	if (getenv("JOURNAL_STREAM"))
-		fprintf(stderr, "<%d>%s\n", priority, text);
-	else
-		fprintf(stderr, "jitgated: %s\n", text);
-}
-
 int agent_load(const char *config_path, struct config **ret_config, struct trust **ret_trust,
 	char **ret_error)
 {
@@ -76,7 +61,7 @@ static int make_directory(const char *path, mode_t mode)
 {
 	if (mkdir(path, mode) == 0 || errno == EEXIST)
 		return 0;
-	agent_log(LOG_ERR, "can't make %s: %s", path, strerror(errno));
+	log_line(LOG_ERR, "can't make %s: %s", path, strerror(errno));
 	return -errno;
 }
 
@@ -126,7 +111,7 @@ static int watch_catching_up(struct agent *agent)
 		time_format_utc((int64_t)(agent->latest_usec / USEC_PER_SEC), was));
 	audit_write(agent->audit,
 		&(struct audit_record){ .type = AUDIT_CLOCK_BEHIND, .message = message });
-	agent_log(LOG_ERR, "%s", message);
+	log_line(LOG_ERR, "%s", message);
 	return sd_event_add_time(agent->event, &agent->catch_up_source, CLOCK_REALTIME,
 		agent->latest_usec, USEC_PER_SEC, on_catch_up, agent);
 }
@@ -225,14 +210,14 @@ static int open_kernel(struct agent *agent)
 	if (status == 0)
 		status = after_predecessor(agent, gatekeeper_begin, -EPERM);
 	if (status == -EPERM)
-		agent_log(LOG_ERR,
+		log_line(LOG_ERR,
 			"can't install the gate: CAP_NET_ADMIN is missing, or another program owns "
 			"table inet jitgate in this network namespace");
 	if (status < 0)
 		return status;
 	status = nflog_open(GATE_LOG_GROUP, GATE_LOG_BYTES, &agent->nflog);
 	if (status < 0)
-		agent_log(LOG_WARNING,
+		log_line(LOG_WARNING,
 			"can't listen to netlink log group %d: %s; sessions will be missing from "
 			"the "
 			"audit log",
@@ -260,7 +245,7 @@ static int open_audit(struct agent *agent)
 
 	status = audit_open(agent->config, on_audit_record, agent, &agent->audit, &file_error);
 	if (status == 0 && file_error < 0)
-		agent_log(LOG_ERR, "can't write %s: %s; records go to the journal only",
+		log_line(LOG_ERR, "can't write %s: %s; records go to the journal only",
 			audit_path(agent->audit), strerror(-file_error));
 	return status;
 }
@@ -303,7 +288,7 @@ static int agent_start(struct agent *agent)
 	make_directories(agent->config);
 	status = after_predecessor(agent, restore_open, -EWOULDBLOCK);
 	if (status == -EWOULDBLOCK)
-		agent_log(LOG_ERR, "another jitgated uses %s", agent->config->state_directory);
+		log_line(LOG_ERR, "another jitgated uses %s", agent->config->state_directory);
 	if (status == 0)
 		status = make_tables(agent);
 	if (status == 0)
@@ -328,7 +313,7 @@ static int agent_start(struct agent *agent)
 		return status;
 	status = service_start(agent);
 	if (status < 0)
-		agent_log(LOG_ERR, "can't listen on %s: %s", agent->config->socket,
+		log_line(LOG_ERR, "can't listen on %s: %s", agent->config->socket,
 			strerror(-status));
 	return status;
 }
@@ -365,7 +350,7 @@ static void agent_stop(struct agent *agent)
 	if (agent->gate && agent->config->on_stop == ON_STOP_REMOVE) {
 		status = gate_remove(agent->gate);
 		if (status < 0)
-			agent_log(LOG_ERR, "can't remove the gate: %s", strerror(-status));
+			log_line(LOG_ERR, "can't remove the gate: %s", strerror(-status));
 		else
 			audit_write(agent->audit,
 				&(struct audit_record){
@@ -451,7 +436,7 @@ static int keep_places(struct config *config, const struct config *old)
 
 		if (strcmp(*from[i], *to[i]) == 0)
 			continue;
-		agent_log(LOG_WARNING, "%s stays in use until the next start", *from[i]);
+		log_line(LOG_WARNING, "%s stays in use until the next start", *from[i]);
 		copy = strdup(*from[i]);
 		if (!copy)
 			return -ENOMEM;
@@ -492,7 +477,7 @@ static int reload_swap(struct agent *agent, struct config **config, struct trust
 		if (status == 0)
 			status = gatekeeper_install(agent);
 		if (status < 0)
-			agent_log(LOG_ERR, "can't restore grants: %s", strerror(-status));
+			log_line(LOG_ERR, "can't restore grants: %s", strerror(-status));
 	}
 	policies_done(&old_policies);
 	audit_reloaded(agent, old_config->mode);
@@ -518,7 +503,7 @@ int agent_reload(struct agent *agent, char **ret_error)
 	if (status < 0) {
 		const char *error = *ret_error ? *ret_error : strerror(-status);
 
-		agent_log(LOG_ERR, "%s; the configuration in force stays", error);
+		log_line(LOG_ERR, "%s; the configuration in force stays", error);
 		audit_write(agent->audit,
 			&(struct audit_record){ .type = AUDIT_RELOAD_FAILED, .message = error });
 	}

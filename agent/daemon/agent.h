@@ -13,6 +13,7 @@
 #include <systemd/sd-event.h>
 
 #include "agent/common/config.h"
+#include "agent/common/log.h"
 #include "agent/common/varlink.h"
 #include "agent/daemon/access.h"
 #include "agent/daemon/audit.h"
@@ -115,9 +116,6 @@ DEFINE_CLEANUP(struct agent *, agent_free)
  * being as before, with a sentence in ret_error (allocated; owned by the caller).
  */
 int agent_reload(struct agent *agent, char **ret_error);
-
-/* Diagnostics of the daemon itself go to standard error, with the priority that systemd reads. */
-_printf_(2, 3) void agent_log(int priority, const char *format, ...);
 
 /* While grants are live, the time is noted on disk every few minutes: a machine that loses power,
  * and whose clock then is behind, must not take them for younger than they are. To be called when

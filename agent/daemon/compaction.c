@@ -90,7 +90,7 @@ static void compact_ledger(struct agent *agent, struct ledger *ledger, bool dura
 	if (status == 0)
 		status = ledger_rewrite(ledger, records);
 	if (status < 0)
-		agent_log(LOG_WARNING, "can't write a ledger anew: %s", strerror(-status));
+		log_line(LOG_WARNING, "can't write a ledger anew: %s", strerror(-status));
 }
 
 static bool has_grown(const struct agent *agent, const struct ledger *ledger)

@@ -132,7 +132,7 @@ static int look_at_host(struct agent *agent)
 static int report_failure(int status, const char *what)
 {
 	if (status < 0)
-		agent_log(LOG_ERR, "can't install the gate (%s): %s", what, strerror(-status));
+		log_line(LOG_ERR, "can't install the gate (%s): %s", what, strerror(-status));
 	return status;
 }
 
@@ -349,7 +349,7 @@ static int on_watch(sd_event_source *source, int fd, uint32_t events, void *user
 	(void)source, (void)fd, (void)events;
 	status = watch_read(agent->watch, &report);
 	if (status < 0) {
-		agent_log(LOG_ERR, "can't read what others change: %s", strerror(-status));
+		log_line(LOG_ERR, "can't read what others change: %s", strerror(-status));
 		report.overrun = true; /* anything may have changed */
 	}
 	if (report.gate || report.overrun)
@@ -388,7 +388,7 @@ int gatekeeper_watch(struct agent *agent)
 	status = sd_event_add_inotify(agent->event, &agent->legacy_source, LEGACY_LOCK_DIRECTORY,
 		IN_CLOSE_WRITE | IN_CLOSE_NOWRITE | IN_ONLYDIR, on_legacy_lock, agent);
 	if (status < 0)
-		agent_log(LOG_WARNING,
+		log_line(LOG_WARNING,
 			"can't watch %s: %s; destination NAT by iptables-legacy is "
 			"noticed at the next reload only",
 			LEGACY_LOCK_DIRECTORY, strerror(-status));

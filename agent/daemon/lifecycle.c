@@ -172,7 +172,7 @@ static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata
 	}
 	status = change_covers(agent, entry->grant, true);
 	if (status < 0) /* the gatekeeper tries again: the map has its covers */
-		agent_log(LOG_ERR, "can't open for grant %s yet: %s", id, strerror(-status));
+		log_line(LOG_ERR, "can't open for grant %s yet: %s", id, strerror(-status));
 	entry->grant->state = GRANT_ACTIVE;
 	lifecycle_announce(agent, entry->grant);
 	return grant_set_timer(agent, entry->grant);

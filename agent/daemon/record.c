@@ -168,7 +168,7 @@ bool record_keep_all(struct agent *agent, json_t *records)
 		if (status == 0)
 			return true;
 	}
-	agent_log(LOG_WARNING, "can't write to %s: %s; it will not survive a reboot",
+	log_line(LOG_WARNING, "can't write to %s: %s; it will not survive a reboot",
 		agent->config->state_directory, strerror(-status));
 	if (agent->runtime)
 		(void)append_all(agent->runtime, owned);

@@ -329,7 +329,7 @@ static int read_ledger(
 	if (status == -ENOMEM)
 		return status;
 	if (status < 0)
-		agent_log(LOG_ERR, "can't read the ledger in %s: %s", directory, strerror(-status));
+		log_line(LOG_ERR, "can't read the ledger in %s: %s", directory, strerror(-status));
 	report_damage(restoration->agent, directory, &damage, restoration->n_unverified);
 	return 0;
 }
@@ -356,7 +356,7 @@ static int open_ledger(const char *directory, struct ledger **ledger)
 	if (status == -EWOULDBLOCK)
 		return status;
 	if (status < 0)
-		agent_log(LOG_ERR, "can't open %s: %s; what comes now will not survive", path,
+		log_line(LOG_ERR, "can't open %s: %s; what comes now will not survive", path,
 			strerror(-status));
 	return 0;
 }

@@ -45,7 +45,7 @@ static int failed(struct varlink_call *call, int status, const char *what)
 	char message[256];
 
 	snprintf(message, sizeof(message), "%s: %s", what, strerror(-status));
-	agent_log(LOG_ERR, "%s", message);
+	log_line(LOG_ERR, "%s", message);
 	return varlink_call_error(
 		call, INTERFACE ".Failed", json_pack("{s:s}", "message", message));
 }

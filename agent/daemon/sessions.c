@@ -553,7 +553,7 @@ static void session_kill(struct sessions *sessions, struct session *session)
 	(void)session_translate(sessions, session);
 	status = sockets_destroy(agent->sockets, &session->translated);
 	if (status < 0 && status != -ENOENT)
-		agent_log(LOG_ERR, "can't end a session: %s", strerror(-status));
+		log_line(LOG_ERR, "can't end a session: %s", strerror(-status));
 	if (agent->destination_nat && agent->tracking)
 		(void)tracking_forget(agent->tracking, &session->flow);
 	session_end(sessions, session, "killed");

@@ -325,7 +325,7 @@ int submit_local_revocation(struct agent *agent, const char *id, bool kill_sessi
 		return *ret_killed > 0 ? 0 : -ENOENT;
 	}
 	if (!record_keep(agent, record_revoked(id, reason, kill_sessions, now.wall_usec)))
-		agent_log(
+		log_line(
 			LOG_WARNING, "the revocation of %s is kept until the next reboot only", id);
 	registry_mark_revoked(agent->registry, entry);
 	return lifecycle_revoke(agent, entry->grant, kill_sessions, reason, ret_killed);

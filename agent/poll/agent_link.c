@@ -12,7 +12,7 @@
 #include "agent/common/varlink_reply.h"
 #include "agent/poll/agent_link.h"
 #include "agent/poll/backoff.h"
-#include "agent/poll/log.h"
+#include "agent/common/log.h"
 #include "agent/poll/random.h"
 
 #define INTERFACE "io.jitgate.Agent."
@@ -251,12 +251,12 @@ static void listening_fail(struct agent_link *link, int status, const char *erro
 		not_permitted ? NOT_PERMITTED_USEC : backoff_next(&link->backoff, random_number());
 
 	if (not_permitted && link->told != -EPERM) {
-		poll_log(LOG_ERR,
+		log_line(LOG_ERR,
 			"jitgated does not let this user read events: it must be in the group "
 			"jitgate; documents are handed over nevertheless");
 		link->told = -EPERM;
 	} else if (!not_permitted && link->told != -EPIPE) {
-		poll_log(LOG_WARNING, "jitgated can't be reached at %s: %s", link->path,
+		log_line(LOG_WARNING, "jitgated can't be reached at %s: %s", link->path,
 			error                      ? error
 				: status == -EPIPE ? "it hung up"
 						   : strerror(-status));
@@ -281,7 +281,7 @@ static void listening_on_reply(
 	}
 	/* The first, without an event: from here on none is missed. */
 	if (link->told != 0)
-		poll_log(LOG_INFO, "jitgated is there");
+		log_line(LOG_INFO, "jitgated is there");
 	link->told = 0;
 	backoff_reset(&link->backoff);
 	link->listener.on_up(link->listener.userdata);

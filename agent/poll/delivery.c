@@ -15,7 +15,8 @@
 #include "agent/common/times.h"
 #include "agent/poll/backoff.h"
 #include "agent/poll/delivery.h"
-#include "agent/poll/log.h"
+#include "agent/common/log.h"
+#include "agent/poll/log_limit.h"
 #include "agent/poll/random.h"
 
 #define ASIDE_MAX 1024
@@ -84,7 +85,7 @@ static void aside_remove_first(struct delivery *delivery)
 static void aside_give_up(struct delivery *delivery, const char *why)
 {
 	if (log_limit_passes(&delivery->failed, clock_boottime_usec()))
-		poll_log(LOG_ERR, "a document is given up that the agent could not take yet: %s",
+		log_line(LOG_ERR, "a document is given up that the agent could not take yet: %s",
 			why);
 	aside_remove_first(delivery);
 }
@@ -102,7 +103,7 @@ static void aside_add(struct delivery *delivery, json_t *document, uint64_t sinc
 	if (!delivery->aside) {
 		delivery->aside = calloc(ASIDE_MAX, sizeof(*delivery->aside));
 		if (!delivery->aside) {
-			poll_log(LOG_ERR, "a document is given up: no memory to keep it");
+			log_line(LOG_ERR, "a document is given up: no memory to keep it");
 			return;
 		}
 	}
@@ -169,13 +170,13 @@ static void on_no_answer(struct delivery *delivery, int status)
 
 	if (status == -EMSGSIZE) {
 		if (log_limit_passes(&delivery->refused, clock_boottime_usec()))
-			poll_log(LOG_WARNING,
+			log_line(LOG_WARNING,
 				"a document is larger than the agent takes: it is passed over");
 		finish_one(delivery, 0);
 		return;
 	}
 	if (went_away && ++delivery->n_hang_ups >= HANG_UPS_MAX) {
-		poll_log(LOG_ERR, "the agent has not answered to a document %d times (%s)",
+		log_line(LOG_ERR, "the agent has not answered to a document %d times (%s)",
 			HANG_UPS_MAX, strerror(-status));
 		finish_one(delivery, FAILED_KEEP_USEC);
 	}
@@ -188,7 +189,7 @@ static void tell_failed(struct delivery *delivery, const json_t *parameters)
 	char message[128];
 
 	if (!delivery->is_aside && log_limit_passes(&delivery->failed, clock_boottime_usec()))
-		poll_log(LOG_ERR, "the agent could not carry out a document: %s; trying again",
+		log_line(LOG_ERR, "the agent could not carry out a document: %s; trying again",
 			shorten(member(parameters, "message"), message));
 }
 
@@ -200,7 +201,7 @@ static void tell_refused(
 	if (passes && delivery->is_aside)
 		return;
 	if (log_limit_passes(&delivery->refused, clock_boottime_usec()))
-		poll_log(LOG_WARNING, "the agent refuses a document: %s: %s%s",
+		log_line(LOG_WARNING, "the agent refuses a document: %s: %s%s",
 			shorten(code, shown), shorten(member(parameters, "message"), message),
 			passes ? "; trying again" : "");
 }
@@ -241,7 +242,7 @@ static void skip_others(struct delivery *delivery)
 	while (delivery->at < json_array_size(delivery->batch) &&
 		!json_is_string(json_array_get(delivery->batch, delivery->at))) {
 		if (log_limit_passes(&delivery->refused, clock_boottime_usec()))
-			poll_log(LOG_WARNING,
+			log_line(LOG_WARNING,
 				"the feed has something among its documents that is no text: it is "
 				"passed over");
 		delivery->at++;

@@ -11,7 +11,8 @@
 #include "agent/poll/backoff.h"
 #include "agent/poll/batch.h"
 #include "agent/poll/events.h"
-#include "agent/poll/log.h"
+#include "agent/common/log.h"
+#include "agent/poll/log_limit.h"
 #include "agent/poll/random.h"
 
 #define BATCH_MAX 256
@@ -71,7 +72,7 @@ static void fail(struct events *events, const char *message, const char *retry_a
 	int64_t seconds = -1;
 
 	if (!events->failing)
-		poll_log(LOG_WARNING,
+		log_line(LOG_WARNING,
 			"events can't be sent: %s; the audit log keeps them until they can be",
 			message);
 	events->failing = true;
@@ -116,7 +117,7 @@ static void on_sent(struct events *events, const struct response *response)
 		return;
 	}
 	if (events->failing)
-		poll_log(LOG_INFO, "events are sent again");
+		log_line(LOG_INFO, "events are sent again");
 	events->failing = false;
 	backoff_reset(&events->backoff);
 	events->n_passed_over = 0;
@@ -141,7 +142,7 @@ static void on_batch_refused(struct events *events, const char *reason)
 		return;
 	}
 	if (log_limit_passes(&events->passed_over, clock_boottime_usec()))
-		poll_log(LOG_ERR,
+		log_line(LOG_ERR,
 			"event %" PRIu64 " is passed over: the control plane refuses it: %s",
 			events->last, reason);
 	acknowledge(events, events->last);
@@ -188,7 +189,7 @@ static void send_batch(struct events *events, json_t *list)
 
 static void on_log_lost(struct events *events)
 {
-	poll_log(LOG_WARNING,
+	log_line(LOG_WARNING,
 		"the agent's audit log was lost: it ends at %" PRIu64 ", and %" PRIu64
 		" was sent; sending it from its beginning",
 		events->newest, events->acknowledged);
@@ -225,7 +226,7 @@ static void on_listed(struct events *events, const json_t *parameters)
 	}
 	events->last = batch.last;
 	if (batch.n_lost > 0 && batch.last > events->lost_told) {
-		poll_log(LOG_ERR,
+		log_line(LOG_ERR,
 			"%" PRIu64 " events were lost before they could be sent: the audit log had "
 			"no room for them",
 			batch.n_lost);

@@ -12,7 +12,7 @@
 #include "agent/poll/backoff.h"
 #include "agent/poll/delivery.h"
 #include "agent/poll/feed.h"
-#include "agent/poll/log.h"
+#include "agent/common/log.h"
 #include "agent/poll/pace.h"
 #include "agent/poll/random.h"
 
@@ -242,7 +242,7 @@ static void on_error(struct feed *feed, const struct response *response)
 		return;
 	}
 	if ((response->status == 400 || response->status == 410) && feed->cursor[0]) {
-		poll_log(LOG_NOTICE,
+		log_line(LOG_NOTICE,
 			"the feed does not know the cursor any more (%s): asking for "
 			"all that is live",
 			reason);

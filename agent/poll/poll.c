@@ -10,7 +10,7 @@
 #include "agent/poll/cursor.h"
 #include "agent/poll/events.h"
 #include "agent/poll/feed.h"
-#include "agent/poll/log.h"
+#include "agent/common/log.h"
 #include "agent/poll/poll.h"
 #include "agent/poll/report.h"
 #include "agent/poll/transport.h"
@@ -43,7 +43,7 @@ static void save_now(struct poll *poll)
 	r = cursor_save(poll->config->feed.state_directory, poll->config->feed.url,
 		poll->config->vm_id, &poll->cursor);
 	if (r < 0 && !poll->cursor_failing)
-		poll_log(LOG_WARNING,
+		log_line(LOG_WARNING,
 			"can't write to %s: %s; what has come since will be asked for again after "
 			"a "
 			"restart",
@@ -139,7 +139,7 @@ static void load_cursor(struct poll *poll)
 		poll->config->vm_id, &poll->cursor);
 
 	if (r < 0)
-		poll_log(LOG_WARNING,
+		log_line(LOG_WARNING,
 			"can't read how far it had come in %s: %s; all that is live is asked for",
 			poll->config->feed.state_directory,
 			r == -EBADMSG ? "the file is damaged" : strerror(-r));

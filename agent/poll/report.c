@@ -4,7 +4,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "agent/common/times.h"
-#include "agent/poll/log.h"
+#include "agent/common/log.h"
 #include "agent/poll/report.h"
 
 #define CONTACT_USEC (5 * USEC_PER_SEC) /* contacts are told jitgated no more often */
@@ -28,7 +28,7 @@ static void on_answer(int status, const char *error, const json_t *parameters, v
 	(void)parameters;
 	report->under_way = false;
 	if (status == LINK_ERROR && !report->refused) {
-		poll_log(LOG_WARNING,
+		log_line(LOG_WARNING,
 			"jitgated does not take reports on the feed (%s): they are for root and "
 			"the "
 			"user jitgate-poll",
@@ -68,7 +68,7 @@ void report_contact(struct report *report)
 	report->state = FEED_CONNECTED;
 	report->message[0] = '\0';
 	if (is_new) {
-		poll_log(LOG_INFO, "%s answers", report->url);
+		log_line(LOG_INFO, "%s answers", report->url);
 		sd_notifyf(0, "STATUS=%s answers", report->url);
 	}
 	if (is_new || now_usec - report->sent_usec >= CONTACT_USEC)
@@ -96,7 +96,7 @@ void report_failure(struct report *report, enum feed_state state, const char *me
 		strncmp(report->message, message, REPORT_MESSAGE_MAX - 1) != 0;
 
 	if (report_note_failure(report, state, message, clock_boottime_usec()))
-		poll_log(state == FEED_UNAUTHORIZED ? LOG_ERR : LOG_WARNING,
+		log_line(state == FEED_UNAUTHORIZED ? LOG_ERR : LOG_WARNING,
 			"%s: %s; asking again until it answers", report->url, message);
 	if (is_other) {
 		sd_notifyf(0, "STATUS=%s: %s", report->url, message);

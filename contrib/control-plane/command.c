@@ -9,10 +9,12 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "agent/common/program.h"
 #include "agent/common/text.h"
 #include "agent/common/times.h"
 #include "contrib/control-plane/activity/activity.h"
 #include "contrib/control-plane/command.h"
+#include "contrib/control-plane/config.h"
 #include "contrib/control-plane/identity/credential.h"
 #include "contrib/control-plane/identity/tokens.h"
 #include "contrib/control-plane/jit/names.h"

@@ -4,11 +4,7 @@
 /* What jitgate-server does besides serving: it reads and writes the store, while the server runs or
  * not. */
 
-#include "contrib/control-plane/config.h"
-
-enum {
-	EXIT_USAGE = 2,
-};
+#include <stdio.h>
 
 /* Prints its help. */
 void command_print_help(FILE *file);

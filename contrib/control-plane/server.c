@@ -5,6 +5,7 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "agent/common/log.h"
 #include "agent/common/times.h"
 #include "contrib/control-plane/admit.h"
 #include "contrib/control-plane/feed/feed.h"
@@ -18,24 +19,9 @@
 #define BURST_SECONDS 4
 #define STRANGERS_FACTOR 5
 
-void server_log(int priority, const char *format, ...)
-{
-	char text[1024];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(text, sizeof(text), format, arguments);
-	va_end(arguments);
-	/* sd-daemon(3): the priority in front, where the journal reads standard error. */
-	if (getenv("JOURNAL_STREAM"))
-		fprintf(stderr, "<%d>%s\n", priority, text);
-	else
-		fprintf(stderr, "jitgate-server: %s\n", text);
-}
-
 static int fail(int error, const char *what, const char *reason)
 {
-	server_log(LOG_ERR, "%s: %s", what, reason ? reason : strerror(-error));
+	log_line(LOG_ERR, "%s: %s", what, reason ? reason : strerror(-error));
 	return error;
 }
 
@@ -254,7 +240,7 @@ static void tell_what_waits(const struct server_config *old, const struct server
 		old->rate_limit != new->rate_limit ||
 		old->activity_retention != new->activity_retention ||
 		!old->tls_certificate != !new->tls_certificate)
-		server_log(LOG_WARNING,
+		log_line(LOG_WARNING,
 			"of [server] only signing_key, tls_certificate and tls_key are taken over "
 			"without a restart; another key has changed");
 }
@@ -295,7 +281,7 @@ int server_reload(struct server *server)
 	tell_what_waits(server->config, config);
 	server_config_take(server->config, config);
 	server_configure(server);
-	server_log(LOG_INFO, "reloaded: %zu issuers, %zu assignments", server->config->n_issuers,
+	log_line(LOG_INFO, "reloaded: %zu issuers, %zu assignments", server->config->n_issuers,
 		server->config->n_assignments);
 	return 0;
 }

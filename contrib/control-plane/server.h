@@ -66,6 +66,3 @@ int server_reload(struct server *server);
 /* Answers 401, and counts against the address. reason: a sentence for who called. */
 void server_refuse_credential(
 	struct server *server, struct http_request *request, const char *reason);
-
-/* priority as syslog's. */
-void server_log(int priority, const char *format, ...) _printf_(2, 3);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "agent/common/log.h"
 #include "agent/common/times.h"
 #include "contrib/control-plane/activity/activity.h"
 #include "contrib/control-plane/jit/api.h"
@@ -71,7 +72,7 @@ static void answer_done(int error, int64_t revision, void *userdata)
 
 	(void)revision;
 	if (error < 0)
-		server_log(LOG_ERR, "can't write to the activity log: %s", strerror(-error));
+		log_line(LOG_ERR, "can't write to the activity log: %s", strerror(-error));
 	http_respond_error(answer->request, answer->status, answer->code, "%s", answer->message);
 	json_decref(answer->json);
 	free(answer);

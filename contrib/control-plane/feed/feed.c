@@ -6,6 +6,7 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "agent/common/log.h"
 #include "agent/common/times.h"
 #include "contrib/control-plane/feed/documents.h"
 #include "contrib/control-plane/feed/feed.h"
@@ -178,7 +179,7 @@ static void on_credentials(int error, int64_t revision, const struct store_event
 		if (error == -ENOMEM)
 			return stop(feed, error);
 		if (error < 0)
-			server_log(
+			log_line(
 				3, "%s: not as this version writes it; left out", event->entry.key);
 	}
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "agent/common/log.h"
 #include "contrib/control-plane/jit/holds.h"
 #include "contrib/control-plane/jit/jit.h"
 #include "contrib/control-plane/jit/names.h"
@@ -307,7 +308,7 @@ static void on_events(struct jit *jit, unsigned what, int error, const struct st
 			return;
 		}
 		if (r < 0)
-			server_log(LOG_ERR, "%s: not as this version writes it; left out",
+			log_line(LOG_ERR, "%s: not as this version writes it; left out",
 				events[i].entry.key);
 	}
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "agent/common/log.h"
 #include "agent/common/times.h"
 #include "contrib/control-plane/jit/renewal.h"
 #include "contrib/control-plane/jit/write.h"
@@ -39,12 +40,12 @@ struct renewal *renewal_free(struct renewal *renewal)
 static void renewal_end(struct renewal *renewal, int error)
 {
 	if (error < 0)
-		server_log(LOG_ERR,
+		log_line(LOG_ERR,
 			"policies can't be signed anew: %s; VMs that join may lack theirs until "
 			"the next reload",
 			strerror(-error));
 	if (renewal->n_signed > 0)
-		server_log(LOG_NOTICE,
+		log_line(LOG_NOTICE,
 			"the policies of %zu VMs were signed anew: the key that had signed them is "
 			"not published any more",
 			renewal->n_signed);
@@ -139,7 +140,7 @@ void renewal_begin(struct jit *jit)
 	}
 	jit->renewal = calloc(1, sizeof(*jit->renewal));
 	if (!jit->renewal) {
-		server_log(LOG_ERR, "policies can't be signed anew: %s", strerror(ENOMEM));
+		log_line(LOG_ERR, "policies can't be signed anew: %s", strerror(ENOMEM));
 		return;
 	}
 	jit->renewal->jit = jit;

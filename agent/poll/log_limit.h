@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-/* Diagnostics on standard error, with the priority that systemd reads where it is the journal. */
+/* Bounds what others can have us log: so many lines an hour. */
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <syslog.h>
 
-#include "cleanup.h"
-
-_printf_(2, 3) void poll_log(int priority, const char *format, ...);
-
-/* Bounds what others can have us log: so many lines an hour. */
 struct log_limit {
 	unsigned n_max;
 	unsigned n;

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <systemd/sd-daemon.h>
+
+#include "agent/common/program.h"
+#include "agent/common/times.h"
+
+struct hangup {
+	void (*reload)(void *userdata);
+	void *userdata;
+};
+
+static int fail_usage(const struct program *program)
+{
+	fprintf(stderr, "Try '%s --help'.\n", program->name);
+	return EXIT_USAGE;
+}
+
+static int program_do(const struct program *program, const char *config_path, bool check_only,
+	int n, char **words)
+{
+	if (n > 0 && program->command)
+		return program->command(config_path, n, words);
+	if (n > 0) {
+		fprintf(stderr, "%s: unexpected argument '%s'\n", program->name, words[0]);
+		return fail_usage(program);
+	}
+	return check_only ? program->check(config_path) : program->serve(config_path);
+}
+
+int program_main(const struct program *program, int argc, char **argv)
+{
+	enum { OPTION_VERSION = 256 };
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "check", no_argument, NULL, 'n' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, OPTION_VERSION },
+		{},
+	};
+	/* "+": what follows the first word is the command's. */
+	const char *letters = program->command ? "+c:nh" : "c:nh";
+	const char *config_path = program->config;
+	bool check_only = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, letters, options, NULL)) >= 0) {
+		switch (option) {
+		case 'c':
+			config_path = optarg;
+			break;
+		case 'n':
+			check_only = true;
+			break;
+		case 'h':
+			program->print_help();
+			return EXIT_SUCCESS;
+		case OPTION_VERSION:
+			printf("%s %s\n", program->name, JITGATE_VERSION);
+			return EXIT_SUCCESS;
+		default:
+			return fail_usage(program);
+		}
+	}
+	return program_do(program, config_path, check_only, argc - optind, argv + optind);
+}
+
+int program_block_signals(bool with_hangup)
+{
+	sigset_t signals;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	if (with_hangup)
+		sigaddset(&signals, SIGHUP);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	return sigprocmask(SIG_BLOCK, &signals, NULL) < 0 ? -errno : 0;
+}
+
+static int on_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	(void)info, (void)userdata;
+	return sd_event_exit(sd_event_source_get_event(source), 0);
+}
+
+static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *userdata)
+{
+	const struct hangup *hangup = userdata;
+
+	(void)source, (void)info;
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%ju", (uintmax_t)clock_monotonic_usec());
+	hangup->reload(hangup->userdata);
+	sd_notify(0, "READY=1");
+	return 0;
+}
+
+int program_loop(sd_event *event, void (*reload)(void *userdata), void *userdata)
+{
+	struct hangup hangup = { reload, userdata };
+	sd_event_source *source = NULL;
+	int r;
+
+	r = sd_event_add_signal(event, NULL, SIGTERM, on_signal, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGINT, on_signal, NULL);
+	if (r >= 0 && reload)
+		r = sd_event_add_signal(event, &source, SIGHUP, on_hangup, &hangup);
+	if (r >= 0)
+		r = sd_event_set_watchdog(event, true);
+	if (r >= 0) {
+		sd_notify(0, "READY=1");
+		r = sd_event_loop(event);
+		sd_notify(0, "STOPPING=1");
+	}
+	sd_event_source_unref(source);
+	return r;
+}
