@@ -79,7 +79,8 @@ class Session:
     """An established TCP connection, of which both ends are at hand."""
 
     def __init__(self, client_namespace, address, listener, port=None):
-        self.client = connect(client_namespace, address, port or listener.port)
+        self.client = connect(client_namespace, address, port or listener.port,
+                              timeout=ANSWER_SECONDS)
         assert self.client, f"{address} port {port or listener.port} does not answer"
         self.server = listener.accept()
         # Connections that an earlier is_open() made and closed may come first.

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import Listener, Session, Udp, await_, is_open
+from harness import Listener, Session, Udp, allowing, await_, is_open
 
 KILLING_PORTS = {"ssh": {"number": 22, "on_expiry": "kill", "max_request_access_duration": "PT1H",
                          "always_allow": "198.51.100.66"},
@@ -257,13 +257,13 @@ def test_a_flood_of_udp_sessions_does_not_delay_a_start(world, agent, measure):
     agent.start()
     seconds = time.monotonic() - begun
     measure(f"a start with {n} UDP sessions", f"{seconds:.2f} s")
-    assert seconds < 3
+    assert seconds < allowing(3)
     await_(lambda: told() >= n, 20, "all are known")
     begun = time.monotonic()
     agent.kill()
     agent.start()
     measure(f"a start with {n} UDP sessions, all recorded", f"{time.monotonic() - begun:.2f} s")
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < allowing(3)
     assert told() >= n
     agent.revoke("g", sessions="kill")
     await_(lambda: told() == 0, what="they are ended")
