@@ -151,9 +151,9 @@ class Chain:
             self.people[name] = self.server.token(f"{name}@example.org", role)
         return self
 
-    def write_certificate(self, *names, days=1):
+    def write_certificate(self, *names, begin=-1, end=30):
         """For these names, or those that are right. The server takes it at its next reload."""
-        made = self.authority.issue(*(names or PLANE), days=days)
+        made = self.authority.issue_file(*(names or PLANE), begin=begin, end=end)
         shutil.copy(made, self.certificate)
         self.certificate.chmod(0o600)
 
