@@ -32,8 +32,9 @@ struct report {
 /* The feed has answered as it should. Told at most every few seconds, unless the state is new. */
 void report_contact(struct report *report);
 
-/* Takes a failure over. Whether it is worth a line in the log: when the state is new, and, ten minutes
- * after the last line at the earliest, when the message is another than the one that was told. */
+/* Takes a failure over. Whether it is worth a line in the log: when the state is new, and, ten
+ * minutes after the last line at the earliest, when the message is another than the one that was
+ * told. */
 bool report_note_failure(
 	struct report *report, enum feed_state state, const char *message, uint64_t now_usec);
 
