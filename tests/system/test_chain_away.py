@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from chain import grant_of, port_of
+from chain import REFUSED, grant_of, port_of
 from control_plane import AgentOf, claims, rule
 from harness import Listener, await_, is_open
 
@@ -81,23 +81,25 @@ def test_grants_and_revocations_of_the_meantime_count_afterwards(chain, vm, worl
     assert {"delivered", "installed"} <= set(progress)
 
 
-def test_a_revocation_overtakes_its_grant(chain, vm, world, tmp_path):
-    """Someone carries it to the VM by hand while jitgate-poll is away."""
+def test_a_revocation_overtakes_its_grant(chain, vm, world):
+    """Someone carries both to the VM by hand, in the wrong order, while jitgate-poll is away."""
     vm.poll.kill()
     credential = (vm.agent.directory / "feed-token").read_text().strip()
-    made = request(chain, 22)
-    revoke(chain, made)
     feed = AgentOf(chain.server, vm.id, credential)
+    made = request(chain, 22)
+    (grant,) = [document for document in feed.fetch() if claims(document)["jti"] == grant_of(made)]
+    revoke(chain, made)
     (revocation,) = [document for document in feed.fetch() if "revokes" in claims(document)]
     assert claims(revocation)["revokes"] == [grant_of(made)]
     assert vm.agent.cli("submit", "-", input=revocation).returncode == 0
-    vm.poll.start()
+    assert vm.agent.cli("submit", "-", input=grant).returncode == REFUSED
     refused = vm.agent.await_audit("document_refused", BOUND)
     assert (refused["code"], refused["grant"]) == ("revoked", grant_of(made))
-    assert not vm.agent.audit("grant_active")
-    assert not is_open(world.requester, world.vm.v4, 22)
+    vm.poll.start()
     entry = chain.await_activity("document_refused", request=made["id"])
     assert (entry["code"], entry["result"]) == ("revoked", "Refused")
+    assert not vm.agent.audit("grant_active")
+    assert not is_open(world.requester, world.vm.v4, 22)
 
 
 def test_the_poll_dies_with_what_the_agent_has_not_taken(chain, vm, world):
