@@ -127,7 +127,7 @@ MUTANTS = {
         "contrib/control-plane/store/writer.c",
         replaced("return STORE_CONFLICT;", "continue;"), "at_once_one_is_left"),
     "older grants not revoked": (
-        f"{JIT}/replace.c", replaced("access->shuts = access->status == ACCESS_GRANTED;",
+        f"{JIT}/request.c", replaced("access->shuts = access->status == ACCESS_GRANTED;",
                                      "access->shuts = false;"),
         "shorter_takes_the_place"),
     "approval by oneself": (
