@@ -127,7 +127,7 @@ $(filter-out $(BUILD)/tests/fuzz/server_%,$(fuzz_targets)): $(filter-out %/main.
 $(filter $(BUILD)/tests/fuzz/server_%,$(fuzz_targets)): $(BUILD)/libserver.a
 $(fuzz_targets): $(BUILD)/%: $(BUILD)/%.o $(fuzz_outside)
 	$(call say,LD)
-	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(jitgate_libs) $(server_libs)
+	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(jitgate_libs) $(server_libs) $(curl_libs)
 
 $(BUILD)/tests/fuzz/kernel_seeds: $(BUILD)/tests/fuzz/kernel_seeds.o $(BUILD)/libjitgate.a
 	$(call say,LD)
@@ -204,4 +204,4 @@ clean:
 	rm -rf $(BUILD)
 
 .SECONDARY:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(addprefix $(BUILD)/,agent nft contrib tests) -name '*.d' 2>/dev/null)

@@ -9,6 +9,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #define RECORDS 2
+#define LOG_BYTES_MAX (64 * 1024 * 1024)
 
 static void on_record(json_t *record, void *userdata)
 {
@@ -48,11 +49,19 @@ static void check_written(const char *path)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	_cleanup_(freep) char *path = scratch_file("audit.jsonl", data, size);
+	_cleanup_(freep) char *directory = strdup(scratch_directory());
+	const struct config config = {
+		.log_directory = directory,
+		.state_directory = directory,
+		.runtime_directory = directory,
+		.log_bytes_max = LOG_BYTES_MAX,
+	};
 	_cleanup_(audit_freep) struct audit *audit = NULL;
 	unsigned n_records = 0;
 	int error;
 
-	CHECK(audit_open(scratch_directory(), on_record, &n_records, &audit, &error) == 0);
+	CHECK(directory);
+	CHECK(audit_open(&config, on_record, &n_records, &audit, &error) == 0);
 	CHECK(error == 0);
 	for (unsigned i = 0; i < RECORDS; i++)
 		audit_write(audit,
