@@ -7,10 +7,11 @@
 #   make lab        build, and leave the demo's hosts running, with a shell
 #   make bench      build, and measure; prints the README's table
 #   make fuzz       build with clang, and feed each reader of outside bytes for FUZZ_SECONDS (30)
+#   make deb        build Debian packages into build/deb
 #   make install    DESTDIR and PREFIX as usual
 #   make deps       install the Debian packages that all of these need
 #
-# check, check-san, demo, lab, bench and fuzz install what they need where they are run by root. V=1 shows commands,
+# check, check-san, demo, lab, bench, fuzz and deb install what they need where they are run by root. V=1 shows commands,
 # SAN=1 builds with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
 
 VERSION := 0.1.0
@@ -21,7 +22,9 @@ CC ?= cc
 LIBRARIES := libnftnl libmnl libsystemd jansson jose libcrypto
 SERVER_LIBRARIES := libsystemd jansson jose libcrypto libmicrohttpd sqlite3
 WARNINGS := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wcast-qual -Wformat=2 -Wvla $(WERROR)
-HARDENING := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2
+# A packager's flags may ask for more than 2.
+HARDENING := -fstack-protector-strong -fPIE $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-D_FORTIFY_SOURCE=2)
+CPPFLAGS ?=
 CFLAGS ?= -O2 -g
 LDFLAGS ?=
 ifdef SAN
@@ -44,7 +47,7 @@ jitgate_libs = $(eval jitgate_libs := $(shell pkg-config --libs $(LIBRARIES)))$(
 curl_libs = $(eval curl_libs := $(shell pkg-config --libs libcurl))$(curl_libs)
 server_libs = $(eval server_libs := $(shell pkg-config --libs $(SERVER_LIBRARIES)))$(server_libs)
 
-COMPILE = $(CC) $(jitgate_cflags) $(CFLAGS) -MMD -MP
+COMPILE = $(CC) $(jitgate_cflags) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 LINK = $(CC) $(jitgate_ldflags) $(CFLAGS) $(LDFLAGS)
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 Q := $(if $(V),,@)
@@ -181,7 +184,7 @@ lab:
 
 .PHONY: deps
 deps:
-	$(Q)packaging/install-packages build demo test bench fuzz
+	$(Q)packaging/install-packages build demo test bench fuzz package
 
 .PHONY: install
 install: all
@@ -198,6 +201,11 @@ install: all
 	for unit in jitgated jitgate-poll jitgate-server; do \
 		sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/$$unit.service.in \
 			>$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; done
+
+.PHONY: deb
+deb:
+	$(Q)packaging/install-packages build package
+	$(Q)packaging/build-deb $(VERSION) $(BUILD)/deb
 
 .PHONY: clean
 clean:
