@@ -170,7 +170,7 @@ int gate_remove(struct gate *gate)
 		status = ruleset_remove(transaction);
 	if (status == 0)
 		status = transaction_commit(transaction, gate->netlink, NULL);
-	return status == -ENOENT ? 0 : status;
+	return status;
 }
 
 static int on_refused_counter(const struct nlmsghdr *message, void *userdata)

@@ -42,6 +42,7 @@ int gate_install(struct gate *gate, const struct ruleset *ruleset,
 int gate_change(struct gate *gate, const struct element *remove, size_t n_remove,
 	const struct element *add, size_t n_add, const char **ret_what);
 
+/* Takes the table away. Returns 0; -ENOENT: there is none; -errno. */
 int gate_remove(struct gate *gate);
 
 /* True where the table is in the kernel and whole; ret_refused: packets refused since it was made.

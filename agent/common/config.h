@@ -10,6 +10,7 @@
 #include "cleanup.h"
 
 #define CONFIG_PORTS_MAX 256
+#define CONFIG_STATE_DIRECTORY "/var/lib/jitgate"
 
 enum gate_mode {
 	MODE_ENFORCE,

@@ -22,8 +22,8 @@ static int fail_usage(const struct program *program)
 	return EXIT_USAGE;
 }
 
-static int program_do(const struct program *program, const char *config_path, bool check_only,
-	int n, char **words)
+static int program_do(const struct program *program, const char *config_path,
+	int (*act)(const char *config_path), int n, char **words)
 {
 	if (n > 0 && program->command)
 		return program->command(config_path, n, words);
@@ -31,23 +31,24 @@ static int program_do(const struct program *program, const char *config_path, bo
 		fprintf(stderr, "%s: unexpected argument '%s'\n", program->name, words[0]);
 		return fail_usage(program);
 	}
-	return check_only ? program->check(config_path) : program->serve(config_path);
+	return act(config_path);
 }
 
 int program_main(const struct program *program, int argc, char **argv)
 {
-	enum { OPTION_VERSION = 256 };
-	static const struct option options[] = {
+	enum { OPTION_VERSION = 256, OPTION_EXTRA };
+	const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "check", no_argument, NULL, 'n' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, OPTION_VERSION },
+		{ program->extra_option, no_argument, NULL, OPTION_EXTRA },
 		{},
 	};
 	/* "+": what follows the first word is the command's. */
 	const char *letters = program->command ? "+c:nh" : "c:nh";
 	const char *config_path = program->config;
-	bool check_only = false;
+	int (*act)(const char *config_path) = program->serve;
 	int option;
 
 	while ((option = getopt_long(argc, argv, letters, options, NULL)) >= 0) {
@@ -56,7 +57,10 @@ int program_main(const struct program *program, int argc, char **argv)
 			config_path = optarg;
 			break;
 		case 'n':
-			check_only = true;
+			act = program->check;
+			break;
+		case OPTION_EXTRA:
+			act = program->extra;
 			break;
 		case 'h':
 			program->print_help();
@@ -68,7 +72,7 @@ int program_main(const struct program *program, int argc, char **argv)
 			return fail_usage(program);
 		}
 	}
-	return program_do(program, config_path, check_only, argc - optind, argv + optind);
+	return program_do(program, config_path, act, argc - optind, argv + optind);
 }
 
 int program_block_signals(bool with_hangup)

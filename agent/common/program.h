@@ -17,11 +17,15 @@ struct program {
 	/* Each returns the exit status. */
 	int (*check)(const char *config_path);
 	int (*serve)(const char *config_path);
+	/* What --extra_option does instead of serving. NULL: there is none. */
+	const char *extra_option;
+	int (*extra)(const char *config_path);
 	/* What stands behind the options, n words or more. NULL: nothing may. */
 	int (*command)(const char *config_path, int n, char **words);
 };
 
-/* Reads [-c FILE] [-n] [-h] [--version], and does what it says. Returns the exit status. */
+/* Reads [-c FILE] [-n] [--extra_option] [-h] [--version], and does what it says. Returns the exit
+ * status. */
 int program_main(const struct program *program, int argc, char **argv);
 
 /* SIGTERM, SIGINT and, with_hangup, SIGHUP are kept for program_loop(); no write ends the program.

@@ -349,7 +349,7 @@ static void agent_stop(struct agent *agent)
 
 	if (agent->gate && agent->config->on_stop == ON_STOP_REMOVE) {
 		status = gate_remove(agent->gate);
-		if (status < 0)
+		if (status < 0 && status != -ENOENT)
 			log_line(LOG_ERR, "can't remove the gate: %s", strerror(-status));
 		else
 			audit_write(agent->audit,

@@ -220,5 +220,6 @@ void audit_write(struct audit *audit, const struct audit_record *record)
 	audit_sequence_logged(
 		&audit->numbers, audit->sequence, audit_file_append(&audit->file, json) == 0);
 	audit_send_to_journal(audit, record);
-	audit->listener(json, audit->userdata);
+	if (audit->listener)
+		audit->listener(json, audit->userdata);
 }

@@ -54,8 +54,8 @@ struct audit;
 /*
  * Opens or creates audit.jsonl (0640) in the configured directory and goes on where it ends.
  * Without a file (the disk is full or read-only) records still go to the journal and the listeners:
- * -errno then says why in ret_file_error, 0 otherwise. listener is called with each record as JSON
- * (borrowed).
+ * -errno then says why in ret_file_error, 0 otherwise. listener (may be NULL) is called with each
+ * record as JSON (borrowed).
  */
 int audit_open(const struct config *config, void (*listener)(json_t *record, void *userdata),
 	void *userdata, struct audit **ret, int *ret_file_error);

@@ -7,6 +7,7 @@
 #include "agent/common/memory.h"
 #include "agent/common/program.h"
 #include "agent/daemon/agent.h"
+#include "agent/daemon/removal.h"
 
 #define DEFAULT_CONFIG "/etc/jitgate/agent.conf"
 
@@ -15,10 +16,12 @@ static void print_help(void)
 	printf("jitgated: keeps this machine's management ports shut, and opens them for signed "
 	       "grants\n"
 	       "\n"
-	       "Usage: jitgated [-c FILE] [-n]\n"
+	       "Usage: jitgated [-c FILE] [-n | --remove-gate]\n"
 	       "\n"
 	       "  -c, --config FILE   the configuration (default: " DEFAULT_CONFIG ")\n"
 	       "  -n, --check         check configuration and trust file, and exit\n"
+	       "      --remove-gate   take away the gate that a jitgated which has ended left, "
+	       "and exit\n"
 	       "  -h, --help          this text\n"
 	       "      --version       the version\n"
 	       "\n"
@@ -26,7 +29,7 @@ static void print_help(void)
 	       "then,\n"
 	       "on_stop says. Needs CAP_NET_ADMIN.\n"
 	       "\n"
-	       "Exit status: 0 stopped or checked; 1 failed; 2 usage.\n"
+	       "Exit status: 0 stopped, checked or removed; 1 failed; 2 usage.\n"
 	       "\n"
 	       "Example: jitgated -n -c ./agent.conf\n");
 }
@@ -105,6 +108,8 @@ int main(int argc, char **argv)
 		.print_help = print_help,
 		.check = check,
 		.serve = serve,
+		.extra_option = "remove-gate",
+		.extra = removal_run,
 	};
 
 	return program_main(&program, argc, argv);
