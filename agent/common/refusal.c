@@ -45,6 +45,12 @@ bool refusal_passes(enum refusal_code code)
 	return code == REFUSAL_CLOCK_BEHIND || code == REFUSAL_CAPACITY;
 }
 
+bool refusal_is_of_trust(enum refusal_code code)
+{
+	return code == REFUSAL_UNKNOWN_KEY || code == REFUSAL_BAD_SIGNATURE ||
+		code == REFUSAL_UNSUPPORTED_ALGORITHM;
+}
+
 /* A sentence that did not fit ends in an ellipsis, in front of a whole character. */
 static void message_shorten(char *message, size_t n_bytes)
 {

@@ -47,6 +47,10 @@ enum refusal_code refusal_code_find(const char *name);
 /* True where the same document may be admitted later: what stands in its way passes with time. */
 bool refusal_passes(enum refusal_code code);
 
+/* True where the document was not believed, and so not judged: another trust file may know its key.
+ */
+bool refusal_is_of_trust(enum refusal_code code);
+
 /* Fills a refusal in and returns REFUSED. The message is one sentence without a full stop; bytes
  * that are not printable UTF-8 (agent/common/text.h) become '?', and what does not fit an ellipsis.
  */

@@ -36,6 +36,7 @@ static bool member_is(const json_t *object, const char *key, const char *value)
 static int cursor_read(const json_t *object, struct cursor *ret)
 {
 	const json_t *documents = json_object_get(object, "documents");
+	const json_t *disbelieved = json_object_get(object, "disbelieved");
 	const json_t *events = json_object_get(object, "events");
 	struct cursor cursor = {};
 
@@ -46,6 +47,9 @@ static int cursor_read(const json_t *object, struct cursor *ret)
 			return -EBADMSG;
 		memcpy(cursor.documents, text, strlen(text) + 1);
 	}
+	if (disbelieved && !json_is_boolean(disbelieved))
+		return -EBADMSG;
+	cursor.disbelieved = json_is_true(disbelieved);
 	if (events) {
 		if (!json_is_integer(events) || json_integer_value(events) < 0)
 			return -EBADMSG;
@@ -89,6 +93,8 @@ int cursor_save(
 		return -ENOMEM;
 	if (cursor->documents[0])
 		json_object_set_new(object, "documents", json_string(cursor->documents));
+	if (cursor->disbelieved)
+		json_object_set_new(object, "disbelieved", json_true());
 	if (cursor->has_events)
 		json_object_set_new(object, "events", json_integer((json_int_t)cursor->events));
 	text = json_dumps(object, JSON_COMPACT);

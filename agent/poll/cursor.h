@@ -15,6 +15,8 @@
 struct cursor {
 	/* Of the feed at that URL; another feed's means nothing. Empty: ask for all. */
 	char documents[CURSOR_BYTES_MAX + 1];
+	/* One of them was refused for its signature: with another trust file, all count again. */
+	bool disbelieved;
 	uint64_t events; /* sequence number of the last that was acknowledged */
 	bool has_events;
 };

@@ -211,8 +211,9 @@ static uint64_t judge_answer(
 	struct delivery *delivery, int status, const char *error, const json_t *parameters)
 {
 	bool refused = status == LINK_ERROR && strcmp(error, "Refused") == 0;
-	const char *code = refused ? member(parameters, "code") : error;
-	bool passes = refused && refusal_passes(refusal_code_find(code));
+	const char *shown = refused ? member(parameters, "code") : error;
+	enum refusal_code code = refused ? refusal_code_find(shown) : REFUSAL_NONE;
+	bool passes = refusal_passes(code);
 
 	if (status != LINK_ERROR)
 		return 0;
@@ -220,7 +221,9 @@ static uint64_t judge_answer(
 		tell_failed(delivery, parameters);
 		return FAILED_KEEP_USEC;
 	}
-	tell_refused(delivery, code, parameters, passes);
+	tell_refused(delivery, shown, parameters, passes);
+	if (refusal_is_of_trust(code))
+		delivery->listener.on_disbelieved(delivery->listener.userdata);
 	return passes ? PASSING_KEEP_USEC : 0;
 }
 
@@ -325,6 +328,11 @@ void delivery_on_clock_stepped(struct delivery *delivery)
 {
 	if (delivery->n_aside > 0)
 		try_again_in(delivery, ASIDE_MIN_USEC);
+}
+
+bool delivery_is_under_way(const struct delivery *delivery)
+{
+	return delivery->batch;
 }
 
 bool delivery_is_settled(const struct delivery *delivery)

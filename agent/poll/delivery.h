@@ -18,10 +18,12 @@
 struct delivery;
 
 /* on_done: each document of a batch had an answer, or is put aside. on_settled: none is put aside
- * any more, and no batch is under way. */
+ * any more, and no batch is under way. on_disbelieved: one was refused for its signature
+ * (refusal_is_of_trust()). */
 struct delivery_listener {
 	void (*on_done)(void *userdata);
 	void (*on_settled)(void *userdata);
+	void (*on_disbelieved)(void *userdata);
 	void *userdata;
 };
 
@@ -36,6 +38,9 @@ void delivery_begin(struct delivery *delivery, json_t *documents);
 
 /* True where every document so far had its answer. */
 bool delivery_is_settled(const struct delivery *delivery);
+
+/* True while answers to a batch are awaited. */
+bool delivery_is_under_way(const struct delivery *delivery);
 
 /* The agent is there anew. */
 void delivery_on_agent_up(struct delivery *delivery);

@@ -20,6 +20,7 @@
 #define PROBE_SECONDS 1
 #define HOLD_MARGIN_MS 10000
 #define LARGE_ANSWER_BYTES (256 * 1024)
+#define ANEW_USEC (100 * USEC_PER_MSEC)
 #define RETRY_MIN_USEC (100 * USEC_PER_MSEC)
 #define RETRY_BASE_USEC (1 * USEC_PER_SEC)
 #define RETRY_MAX_USEC (60 * USEC_PER_SEC)
@@ -213,22 +214,33 @@ static void on_documents(struct feed *feed, const struct response *response)
 		memory_release();
 }
 
+/* Where it begins anew, what it has come to so far does not count. */
+static void tell_cursor(struct feed *feed)
+{
+	if (!feed->anew && delivery_is_settled(feed->delivery))
+		feed->listener.on_cursor(feed->cursor, feed->listener.userdata);
+}
+
 static void on_delivered(void *userdata)
 {
 	struct feed *feed = userdata;
 
 	memcpy(feed->cursor, feed->next_cursor, sizeof(feed->cursor));
 	memcpy(feed->etag, feed->next_etag, sizeof(feed->etag));
-	if (delivery_is_settled(feed->delivery))
-		feed->listener.on_cursor(feed->cursor, feed->listener.userdata);
+	tell_cursor(feed);
 	ask_after(feed, feed->wait_usec);
 }
 
 static void on_settled(void *userdata)
 {
+	tell_cursor(userdata);
+}
+
+static void on_disbelieved(void *userdata)
+{
 	struct feed *feed = userdata;
 
-	feed->listener.on_cursor(feed->cursor, feed->listener.userdata);
+	feed->listener.on_disbelieved(feed->listener.userdata);
 }
 
 static void on_error(struct feed *feed, const struct response *response)
@@ -287,9 +299,19 @@ void feed_on_clock_stepped(struct feed *feed)
 	delivery_on_clock_stepped(feed->delivery);
 }
 
+bool feed_is_delivering(const struct feed *feed)
+{
+	return delivery_is_under_way(feed->delivery);
+}
+
 void feed_begin_anew(struct feed *feed)
 {
 	feed->anew = true;
+	if (!feed->has_answered || feed_is_delivering(feed))
+		return;
+	/* Nobody waits until a question that is held is over. */
+	request_cancel(feed->request);
+	pause_for(feed, ANEW_USEC);
 }
 
 int feed_new(sd_event *event, const struct config *config, struct transport *transport,
@@ -320,7 +342,8 @@ int feed_new(sd_event *event, const struct config *config, struct transport *tra
 	r = request_new(transport, ANSWER_BYTES_MAX, on_response, feed, &feed->request);
 	if (r == 0)
 		r = delivery_new(event, link,
-			&(struct delivery_listener){ on_delivered, on_settled, feed },
+			&(struct delivery_listener){
+				on_delivered, on_settled, on_disbelieved, feed },
 			&feed->delivery);
 	if (r == 0)
 		r = sd_event_add_time_relative(event, &feed->pause, CLOCK_BOOTTIME, 0,

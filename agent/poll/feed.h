@@ -27,6 +27,8 @@ struct feed;
 struct feed_listener {
 	/* All documents before this cursor (empty: begin anew) had their answer. */
 	void (*on_cursor)(const char *cursor, void *userdata);
+	/* The agent did not believe a document: it has no key that verifies it. */
+	void (*on_disbelieved)(void *userdata);
 	/* It answers, after it did not. */
 	void (*on_back)(void *userdata);
 	void *userdata;
@@ -43,7 +45,11 @@ DEFINE_CLEANUP(struct feed *, feed_free)
 void feed_on_agent_up(struct feed *feed);
 void feed_on_clock_stepped(struct feed *feed);
 
-/* The agent has lost what it knew: asks for all that is live, next time. */
+/* True while the agent is judging what the feed answered. */
+bool feed_is_delivering(const struct feed *feed);
+
+/* The agent has lost what it knew, or judges otherwise now: asks for all that is live, at once
+ * where the feed answers. */
 void feed_begin_anew(struct feed *feed);
 
 /* The URL of a question: base/v1/vms/{vmId}/documents?after={cursor}&wait={seconds}, without after

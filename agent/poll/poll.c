@@ -82,6 +82,23 @@ static void on_cursor(const char *cursor, void *userdata)
 	cursor_touch(poll);
 }
 
+/* Noted with the cursor: the trust file may change while this program is away. */
+static void on_disbelieved(void *userdata)
+{
+	struct poll *poll = userdata;
+
+	poll->cursor.disbelieved = true;
+	cursor_touch(poll);
+}
+
+static void begin_anew(struct poll *poll)
+{
+	poll->cursor.documents[0] = '\0';
+	poll->cursor.disbelieved = false;
+	cursor_touch(poll);
+	feed_begin_anew(poll->feed);
+}
+
 static void on_feed_back(void *userdata)
 {
 	struct poll *poll = userdata;
@@ -108,9 +125,7 @@ static void on_acknowledged(uint64_t sequence, void *userdata)
 /* An agent whose log is gone may have lost its ledger with it. */
 static void on_log_lost(void *userdata)
 {
-	struct poll *poll = userdata;
-
-	feed_begin_anew(poll->feed);
+	begin_anew(userdata);
 }
 
 static void on_agent_up(void *userdata)
@@ -118,6 +133,8 @@ static void on_agent_up(void *userdata)
 	struct poll *poll = userdata;
 
 	report_again(&poll->report);
+	if (poll->cursor.disbelieved)
+		begin_anew(poll);
 	feed_on_agent_up(poll->feed);
 	if (poll->events)
 		events_kick(poll->events);
@@ -129,6 +146,10 @@ static void on_agent_event(const char *type, void *userdata)
 
 	if (strcmp(type, "clock_stepped") == 0)
 		feed_on_clock_stepped(poll->feed);
+	/* An answer that comes after this may be older. */
+	if (strcmp(type, "configuration_reloaded") == 0 &&
+		(poll->cursor.disbelieved || feed_is_delivering(poll->feed)))
+		begin_anew(poll);
 	if (poll->events)
 		events_kick(poll->events);
 }
@@ -166,7 +187,8 @@ static int poll_start(struct poll *poll)
 	if (r == 0)
 		r = feed_new(poll->event, config, poll->transport, poll->link, &poll->report,
 			poll->cursor.documents,
-			&(struct feed_listener){ on_cursor, on_feed_back, poll }, &poll->feed);
+			&(struct feed_listener){ on_cursor, on_disbelieved, on_feed_back, poll },
+			&poll->feed);
 	if (r == 0 && config->feed.kind == FEED_POLL)
 		r = events_new(poll->event, config, poll->transport, poll->link,
 			poll->cursor.events, !poll->cursor.has_events,

@@ -69,6 +69,8 @@ def test_who_joins_after_a_change_of_keys_has_the_policy_too(chain, world):
     server.stop()
     server.write_keys([server.new_key("k3")])
     server.start()
+    # It comes before the VM knows the key, and again when it does.
+    refused = await_(lambda: vm.agent.audit("document_refused"), 20, "the policy is not believed")
+    assert refused[0]["code"] == "unknown_key"
     vm.enroll("--update-trust", "--trust-fingerprint", chain.fingerprint())
     await_(lambda: len(vm.agent.audit("document_admitted")) == 2, 20, "the policy, signed anew")
-    assert not vm.agent.audit("document_refused")

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from agent import new_key
 from feed import quoted_vm
 from forge import Forge, grant_claims
 from harness import await_
@@ -67,6 +68,54 @@ def test_a_refused_document_is_over(running):
     poll.start()
     feed.await_asked(feed.count() + 1)
     assert feed.asked_by()[-1]["query"]["after"] == "3"
+
+
+def reload_agent(agent, poll):
+    agent.reload()
+
+
+def restart_agent(agent, poll):
+    agent.kill()
+    agent.start()
+
+
+def reload_agent_alone(agent, poll):
+    """The poll is away meanwhile, and begins from what it has noted."""
+    path = poll.directory / "cursor.json"
+    await_(lambda: path.exists() and '"1"' in path.read_text(), what="the cursor is saved")
+    poll.kill()
+    agent.reload()
+    poll.start()
+
+
+@pytest.mark.parametrize("take_up", [reload_agent, restart_agent, reload_agent_alone])
+def test_what_was_not_believed_counts_when_its_key_is_trusted(running, take_up):
+    agent, feed, poll = running
+    other = new_key(agent.directory, "k2")
+    feed.add(Forge(other).sign(grant_claims(jti="g")))
+    poll.await_log("the agent refuses a document: unknown_key")
+    feed.await_asked(3)
+    agent.trust(agent.key, other)
+    take_up(agent, poll)
+    agent.await_state("g", "active", 10)
+    # Asked for all once, and then no more.
+    asked = [request["query"].get("after") for request in feed.asked_by()[2:]]
+    assert asked.count(None) == 1
+    await_(lambda: feed.asked_by()[-1]["query"].get("after") == "1")
+    await_(lambda: "disbelieved" not in (poll.directory / "cursor.json").read_text())
+
+
+def test_a_reload_asks_for_nothing_again_that_was_believed(running):
+    agent, feed, poll = running
+    feed.add(agent.sign_grant("22/tcp", "192.0.2.7", jti="g"))
+    agent.await_state("g", "active")
+    feed.await_asked(3)
+    agent.reload()
+    feed.await_event("configuration_reloaded")
+    feed.add(agent.sign_grant("22/tcp", "192.0.2.8", jti="h"))
+    agent.await_state("h", "active")
+    assert [r["query"].get("after") for r in feed.asked_by()[:3]] == [None, "0", "1"]
+    assert all("after" in request["query"] for request in feed.asked_by()[1:])
 
 
 def test_what_is_refused_for_capacity_is_admitted_when_there_is_room(agent, feed, poll):

@@ -37,7 +37,10 @@ static int directory_teardown(void **state)
 
 static void what_was_saved_comes_back(void **state)
 {
-	struct cursor cursor = { .documents = "a \"b\" \\ ä/?&", .events = 41, .has_events = true };
+	struct cursor cursor = { .documents = "a \"b\" \\ ä/?&",
+		.disbelieved = true,
+		.events = 41,
+		.has_events = true };
 	struct cursor back;
 
 	(void)state;
@@ -47,6 +50,7 @@ static void what_was_saved_comes_back(void **state)
 	assert_int_equal(cursor_save(directory, URL, VM, &cursor), 0);
 	assert_int_equal(cursor_load(directory, URL, VM, &back), 0);
 	assert_string_equal(back.documents, cursor.documents);
+	assert_true(back.disbelieved);
 	assert_int_equal(back.events, 41);
 	assert_true(back.has_events);
 	/* Another feed's cursor, or another machine's, means nothing. */
@@ -58,6 +62,7 @@ static void what_was_saved_comes_back(void **state)
 	assert_int_equal(cursor_save(directory, URL, VM, &(struct cursor){}), 0);
 	assert_int_equal(cursor_load(directory, URL, VM, &back), 0);
 	assert_string_equal(back.documents, "");
+	assert_false(back.disbelieved);
 	assert_false(back.has_events);
 }
 
@@ -66,7 +71,7 @@ static void a_damaged_file_is_begun_anew(void **state)
 #define HEAD "{\"url\":\"" URL "\",\"vmId\":\"" VM "\","
 	static const char *const texts[] = { "", "{", "[]", "7", HEAD "\"documents\":7}",
 		HEAD "\"documents\":\"\"}", HEAD "\"documents\":\"a\\nb\"}", HEAD "\"events\":-1}",
-		HEAD "\"events\":\"1\"}", HEAD "\"events\":1.5}",
+		HEAD "\"disbelieved\":1}", HEAD "\"events\":\"1\"}", HEAD "\"events\":1.5}",
 		HEAD "\"events\":1,\"events\":2}" };
 	struct cursor back;
 

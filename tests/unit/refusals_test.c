@@ -78,6 +78,8 @@ static void what_passes_is_known_by_its_name(void **state)
 	assert_int_equal(refusal_code_find(""), REFUSAL_NONE);
 	assert_true(refusal_passes(REFUSAL_CLOCK_BEHIND) && refusal_passes(REFUSAL_CAPACITY));
 	assert_false(refusal_passes(REFUSAL_NONE) || refusal_passes(REFUSAL_EXPIRED));
+	assert_true(refusal_is_of_trust(REFUSAL_UNKNOWN_KEY));
+	assert_false(refusal_is_of_trust(REFUSAL_NONE) || refusal_is_of_trust(REFUSAL_EXPIRED));
 }
 
 int main(void)
