@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <libnftnl/chain.h>
 #include <libnftnl/common.h>
@@ -233,13 +234,23 @@ static int on_nat_chain(const struct nlmsghdr *message, void *userdata)
 	return MNL_CB_OK;
 }
 
-/* iptables-legacy is not part of nf_tables: the kernel names its tables in a file. */
-static bool legacy_table_exists(const char *path)
+/* Who may not read which tables there are sees whether the table's module is there, in this
+ * namespace or in another; of what is built into the kernel not even that. */
+static bool legacy_module_exists(const char *module)
+{
+	return access(module, F_OK) == 0 || access("/sys/module/x_tables", F_OK) < 0;
+}
+
+/* iptables-legacy is not part of nf_tables: the kernel names its tables in a file, which is root's.
+ */
+static bool legacy_table_exists(const char *path, const char *module)
 {
 	_cleanup_(fclosep) FILE *file = fopen(path, "re");
 	char name[64];
 
-	while (file && fgets(name, sizeof(name), file))
+	if (!file)
+		return errno == EACCES && legacy_module_exists(module);
+	while (fgets(name, sizeof(name), file))
 		if (strcmp(name, "nat\n") == 0)
 			return true;
 	return false;
@@ -260,8 +271,9 @@ int gate_find_destination_nat(struct gate *gate, bool *ret)
 	}
 	if (status < 0 && !found)
 		return status;
-	*ret = found || legacy_table_exists("/proc/net/ip_tables_names") ||
-		legacy_table_exists("/proc/net/ip6_tables_names");
+	*ret = found ||
+		legacy_table_exists("/proc/net/ip_tables_names", "/sys/module/iptable_nat") ||
+		legacy_table_exists("/proc/net/ip6_tables_names", "/sys/module/ip6table_nat");
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include "agent/cli/client.h"
 #include "agent/cli/help.h"
 #include "agent/cli/output.h"
+#include "agent/common/confine.h"
 
 static const struct command *const commands[] = {
 	&command_status,
@@ -174,6 +175,8 @@ int main(int argc, char **argv)
 		.now = time(NULL),
 	};
 
+	/* It may read private keys. */
+	(void)confine_process();
 	/* systemd starts services with it ignored: then `jitgate watch | head -1` would go on. */
 	signal(SIGPIPE, SIG_DFL);
 	if (arguments_init(&arguments, argc) < 0)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
 #include "agent/common/program.h"
@@ -51,6 +52,8 @@ int program_main(const struct program *program, int argc, char **argv)
 	int (*act)(const char *config_path) = program->serve;
 	int option;
 
+	/* What is made is for its user and group, whatever the program was started with. */
+	(void)umask(umask(077) | 027);
 	while ((option = getopt_long(argc, argv, letters, options, NULL)) >= 0) {
 		switch (option) {
 		case 'c':

@@ -59,7 +59,10 @@ static void on_audit_record(json_t *record, void *userdata)
 
 static int make_directory(const char *path, mode_t mode)
 {
-	if (mkdir(path, mode) == 0 || errno == EEXIST)
+	/* The umask is for what is in it. */
+	if (mkdir(path, mode) == 0)
+		return chmod(path, mode) < 0 ? -errno : 0;
+	if (errno == EEXIST)
 		return 0;
 	log_line(LOG_ERR, "can't make %s: %s", path, strerror(errno));
 	return -errno;

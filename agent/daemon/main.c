@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "agent/common/confine.h"
 #include "agent/common/memory.h"
 #include "agent/common/program.h"
 #include "agent/daemon/agent.h"
@@ -39,6 +40,25 @@ static void reload(void *userdata)
 	_cleanup_(freep) char *error = NULL;
 
 	(void)agent_reload(userdata, &error);
+}
+
+/*
+ * Its unit starts it so. Started by root, it keeps what changing the gate takes, and becomes the
+ * user whose the state directory is, who must be able to go on with what it writes. Shut with too
+ * many privileges is better than not shut.
+ */
+static void confine(const struct config *config)
+{
+	const uint64_t kept = CAPABILITY(CAP_NET_ADMIN);
+	int status;
+
+	status = confine_to_owner(config->state_directory, kept);
+	if (status == 0)
+		status = confine_capabilities(kept);
+	if (status == 0)
+		status = confine_process();
+	if (status < 0)
+		log_line(LOG_WARNING, "can't give up privileges: %s", strerror(-status));
 }
 
 static int run(const char *path, struct config *config, struct trust *trust)
@@ -77,6 +97,7 @@ static int serve(const char *path)
 	if (status < 0)
 		log_line(LOG_ERR, "%s: the gate is shut, and only local root can open it",
 			error ? error : "out of memory");
+	confine(config);
 	status = run(path, config, trust);
 	if (status < 0) {
 		log_line(LOG_ERR, "stopped: %s", strerror(-status));

@@ -2,14 +2,12 @@
 
 #include <errno.h>
 #include <grp.h>
-#include <linux/capability.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
+#include "agent/common/confine.h"
 #include "agent/common/users.h"
 #include "agent/poll/privilege.h"
 
@@ -60,30 +58,6 @@ static int become_user(const struct config *config, char error[static PRIVILEGE_
 	return 0;
 }
 
-static bool has_capabilities(const struct __user_cap_data_struct *sets)
-{
-	for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
-		if (sets[i].effective || sets[i].permitted || sets[i].inheritable)
-			return true;
-	return false;
-}
-
-/* Where there are none, capset() is not called: the unit forbids it. */
-static int drop_capabilities(void)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
-
-	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
-		return -errno;
-	if (syscall(SYS_capget, &header, sets) < 0)
-		return -errno;
-	if (!has_capabilities(sets))
-		return 0;
-	memset(sets, 0, sizeof(sets));
-	return syscall(SYS_capset, &header, sets) < 0 ? -errno : 0;
-}
-
 int privilege_drop(const struct config *config, char error[static PRIVILEGE_ERROR_MAX])
 {
 	int r = 0;
@@ -92,14 +66,12 @@ int privilege_drop(const struct config *config, char error[static PRIVILEGE_ERRO
 		r = become_user(config, error);
 	if (r < 0)
 		return r;
-	r = drop_capabilities();
+	r = confine_capabilities(0);
 	if (r < 0)
 		return wrong(error, r, "can't give up capabilities: %s", strerror(-r));
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return wrong(error, -errno, "can't give up new privileges: %s", strerror(errno));
-#ifndef __SANITIZE_ADDRESS__ /* which looks for leaks from a thread that traces the others */
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		return wrong(error, -errno, "can't forbid core dumps: %s", strerror(errno));
-#endif
+	r = confine_process();
+	if (r < 0)
+		return wrong(error, r, "can't give up new privileges and core dumps: %s",
+			strerror(-r));
 	return 0;
 }

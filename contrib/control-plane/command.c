@@ -2,11 +2,8 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <grp.h>
-#include <libgen.h>
 #include <pwd.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "agent/common/program.h"
@@ -104,21 +101,6 @@ static _printf_(1, 2) int fail_usage(const char *format, ...)
 	return EXIT_USAGE;
 }
 
-/* What root makes in the state's directory the server must be able to write. */
-static int become_owner(const char *state)
-{
-	_cleanup_(freep) char *path = strdup(state);
-	struct stat status;
-
-	if (!path)
-		return -ENOMEM;
-	if (geteuid() != 0 || stat(dirname(path), &status) < 0 || status.st_uid == 0)
-		return 0;
-	if (setgroups(0, NULL) < 0 || setgid(status.st_gid) < 0 || setuid(status.st_uid) < 0)
-		return -errno;
-	return 0;
-}
-
 /* Before it becomes another: who sits at this machine. */
 static void session_name(struct session *session)
 {
@@ -139,7 +121,7 @@ static int session_open(struct session *session)
 	int r;
 
 	session_name(session);
-	r = become_owner(session->config->state);
+	r = server_config_become_owner(session->config, 0);
 	if (r >= 0)
 		r = sd_event_new(&session->event);
 	if (r >= 0)

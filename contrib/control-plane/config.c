@@ -3,8 +3,10 @@
 /* The tables of server.conf. */
 
 #include <errno.h>
+#include <libgen.h>
 #include <string.h>
 
+#include "agent/common/confine.h"
 #include "agent/common/file.h"
 #include "agent/common/settings.h"
 #include "contrib/control-plane/config.h"
@@ -302,6 +304,13 @@ void server_config_take(struct server_config *config, struct server_config *from
 	SWAP(signing_key);
 	SWAP(tls_certificate);
 	SWAP(tls_key);
+}
+
+int server_config_become_owner(const struct server_config *config, uint64_t kept)
+{
+	_cleanup_(freep) char *path = strdup(config->state);
+
+	return path ? confine_to_owner(dirname(path), kept) : -ENOMEM;
 }
 
 struct server_config *server_config_free(struct server_config *config)

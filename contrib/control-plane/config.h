@@ -46,5 +46,9 @@ int server_config_read_tls(const struct server_config *config, char **ret_certif
  * of files. The rest stays, pointers too. */
 void server_config_take(struct server_config *config, struct server_config *from);
 
+/* What root makes in the state's directory the server must be able to write: root becomes the user
+ * whose it is, and keeps the capabilities in kept. Returns 0 or -errno. */
+int server_config_become_owner(const struct server_config *config, uint64_t kept);
+
 struct server_config *server_config_free(struct server_config *config);
 DEFINE_CLEANUP(struct server_config *, server_config_free)

@@ -3,9 +3,9 @@
 /* jitgate-server: arguments, configuration, the server, the loop. */
 
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "agent/common/confine.h"
 #include "agent/common/log.h"
 #include "agent/common/program.h"
 #include "contrib/control-plane/command.h"
@@ -39,17 +39,27 @@ static void reload(void *userdata)
 	(void)server_reload(userdata);
 }
 
-/* Each agent holds a descriptor. Nothing that is kept here is for a core dump or a debugger. */
-static void prepare_process(void)
+/* Each agent holds a descriptor. */
+static void raise_limit(void)
 {
 	struct rlimit limit;
 
-	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
 	}
+}
+
+/* Of root it keeps what a port below 1024 takes. */
+static int confine(const struct server_config *config)
+{
+	const uint64_t kept = CAPABILITY(CAP_NET_BIND_SERVICE);
+	int r;
+
+	r = server_config_become_owner(config, kept);
+	if (r == 0)
+		r = confine_capabilities(kept);
+	return r < 0 ? r : confine_process();
 }
 
 static int run(const char *path, struct server_config *config)
@@ -83,7 +93,13 @@ static int serve(const char *path)
 		log_line(LOG_ERR, "%s", error ? error : "out of memory");
 		return EXIT_FAILURE;
 	}
-	prepare_process();
+	raise_limit();
+	r = confine(config);
+	if (r < 0) {
+		log_line(LOG_ERR, "can't give up privileges: %s", strerror(-r));
+		server_config_free(config);
+		return EXIT_FAILURE;
+	}
 	r = run(path, config);
 	if (r < 0)
 		log_line(LOG_ERR, "stopped: %s", strerror(-r));
