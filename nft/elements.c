@@ -197,6 +197,24 @@ int elements_change_flows(struct transaction *transaction, uint16_t type, enum g
 	return transaction_add_elements(transaction, type, set, n, gate_set_definition(id)->name);
 }
 
+int elements_add_trial(struct transaction *transaction, uint64_t timeout_ms)
+{
+	static const uint8_t families[] = { NFPROTO_IPV4, NFPROTO_IPV6 };
+	_cleanup_(nftnl_set_freep) struct nftnl_set *set = gate_set_reference(SET_TRIAL);
+
+	if (!set)
+		return -ENOMEM;
+	for (size_t i = 0; i < N_ELEMENTS(families); i++) {
+		struct nftnl_set_elem *added = set_add_key(set, &families[i], sizeof(families[i]));
+
+		if (!added)
+			return -ENOMEM;
+		nftnl_set_elem_set_u64(added, NFTNL_SET_ELEM_TIMEOUT, timeout_ms);
+	}
+	return transaction_add_elements(transaction, NFT_MSG_NEWSETELEM, set, N_ELEMENTS(families),
+		gate_set_definition(SET_TRIAL)->name);
+}
+
 int elements_flush(struct transaction *transaction, enum gate_set id)
 {
 	_cleanup_(nftnl_set_freep) struct nftnl_set *set = gate_set_reference(id);

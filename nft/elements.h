@@ -55,6 +55,9 @@ int elements_change_ports(struct transaction *transaction, uint16_t type, enum g
 int elements_change_flows(struct transaction *transaction, uint16_t type, enum gate_set set,
 	const struct flow *flows, size_t n);
 
+/* Adds those of the trial, which end after timeout_ms. Returns 0 or -ENOMEM. */
+int elements_add_trial(struct transaction *transaction, uint64_t timeout_ms);
+
 /* Empties a set. */
 int elements_flush(struct transaction *transaction, enum gate_set set);
 

@@ -429,6 +429,12 @@ void match_flow(struct rule_builder *builder, enum gate_set set, uint8_t l4proto
 	lookup(builder, set);
 }
 
+void match_trial(struct rule_builder *builder)
+{
+	load_meta(builder, NFT_META_NFPROTO, 0);
+	lookup(builder, SET_TRIAL);
+}
+
 void update_service(struct rule_builder *builder, enum gate_set set)
 {
 	load_service(builder, gate_set_definition(set)->family);

@@ -52,6 +52,7 @@ void match_original_port(struct rule_builder *builder, uint8_t l4proto, enum gat
 /* The source's service, or the packet's connection, is in the set. */
 void match_service(struct rule_builder *builder, enum gate_set set);
 void match_flow(struct rule_builder *builder, enum gate_set set, uint8_t l4proto);
+void match_trial(struct rule_builder *builder); /* meta nfproto @trial */
 /* What an element says, without its set: ip saddr 192.0.2.0-192.0.2.255 tcp dport 22 */
 void match_element(struct rule_builder *builder, const struct element *element);
 

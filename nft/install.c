@@ -206,6 +206,16 @@ static int install_grants(struct transaction *transaction, struct ruleset *rules
 	return mend_grants(transaction, keep ? there : &none, wanted);
 }
 
+/* A trial's elements are made anew: its end may have moved. */
+static int install_trial(struct transaction *transaction, const struct ruleset *ruleset, bool there)
+{
+	int status = there ? elements_flush(transaction, SET_TRIAL) : 0;
+
+	if (status < 0 || ruleset->audit || ruleset->trial_ms == 0)
+		return status;
+	return elements_add_trial(transaction, ruleset->trial_ms);
+}
+
 /* Sessions and flows of a table that can't be mended move to the one that replaces it. */
 static int carry_sessions(struct netlink *netlink, struct transaction *transaction)
 {
@@ -258,6 +268,8 @@ int install_build(struct netlink *netlink, struct transaction *transaction, stru
 			keep && state->sets[SET_ALWAYS_ALLOW6]);
 	if (status == 0)
 		status = install_grants(transaction, ruleset, there, state, keep);
+	if (status == 0)
+		status = install_trial(transaction, ruleset, keep && state->sets[SET_TRIAL]);
 	if (status == 0 && state->present && !keep)
 		status = carry_sessions(netlink, transaction);
 	if (count_ranges(ruleset) > INTERIM_RANGES_MAX)

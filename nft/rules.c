@@ -19,14 +19,30 @@
 
 #define FIRST_TRACKED_CHAIN CHAIN_TRACKED
 
-/* mode = audit: counted, not refused */
-static void verdict_refused(struct rule_builder *builder, const struct ruleset *ruleset)
+/*
+ * The last rules of a chain. mode = audit: counted, not refused. On trial a packet is refused while
+ * its family is in the set, whose elements the kernel ends by itself: an administrator who is
+ * locked out gets back in though the daemon be dead.
+ */
+static void refuse_rest(struct rule_builder *builder, const struct ruleset *ruleset,
+	const char *chain, const char *comment)
 {
+	bool trial = !ruleset->audit && ruleset->trial_ms > 0;
+
+	rule_begin(builder, chain);
 	count(builder, GATE_COUNTER_REFUSED);
+	if (trial)
+		match_trial(builder);
 	if (ruleset->audit)
 		accept_packet(builder);
 	else
 		drop_packet(builder);
+	rule_end(builder, ruleset->audit ? "mode = audit: counted, not refused" : comment);
+	if (!trial)
+		return;
+	rule_begin(builder, chain);
+	accept_packet(builder);
+	rule_end(builder, "the trial is over: as with mode = audit");
 }
 
 static void refuse_rules(struct rule_builder *builder, const struct ruleset *ruleset)
@@ -39,9 +55,7 @@ static void refuse_rules(struct rule_builder *builder, const struct ruleset *rul
 	update_service(builder, SET_DENIED6);
 	rule_end(builder, NULL);
 
-	rule_begin(builder, "refuse");
-	verdict_refused(builder, ruleset);
-	rule_end(builder, ruleset->audit ? "mode = audit: counted, not refused" : NULL);
+	refuse_rest(builder, ruleset, "refuse", NULL);
 }
 
 static void granted_rules(struct rule_builder *builder, const struct ruleset *ruleset)
@@ -224,9 +238,8 @@ static void established_rules(struct rule_builder *builder, const struct ruleset
 	accept_services(builder, ruleset, AF_INET);
 	accept_services(builder, ruleset, AF_INET6);
 
-	rule_begin(builder, "established");
-	verdict_refused(builder, ruleset);
-	rule_end(builder, "belongs to no session, and is no attempt to begin one");
+	refuse_rest(builder, ruleset, "established",
+		"belongs to no session, and is no attempt to begin one");
 }
 
 /*

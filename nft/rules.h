@@ -47,6 +47,9 @@ struct ruleset {
 	const struct element *always_allow;
 	size_t n_always_allow;
 	bool audit; /* counts what it would refuse, and lets it pass */
+	/* Enforces for this long, and is as with audit afterwards, whether or not anybody is there
+	 * to say so. 0: for good. */
+	uint64_t trial_ms;
 	bool destination_nat;
 	bool forwarding; /* packets may be for others, and which are is looked up for each */
 	bool owned;

@@ -15,6 +15,7 @@
 
 /* The type numbers by which nft(8) prints an element; a concatenation takes six bits for each
  * field. */
+#define TYPE_NFPROTO 2u
 #define TYPE_IPADDR 7u
 #define TYPE_IP6ADDR 8u
 #define TYPE_INET_PROTOCOL 12u
@@ -58,6 +59,8 @@ static const struct gate_set_definition definitions[SET_COUNT] = {
 		3600 * 1000, 4096, true, "who was refused, within the last hour" },
 	[SET_DENIED6] = { "denied6", KEY_SERVICES, AF_INET6, NFT_SET_EVAL | NFT_SET_TIMEOUT,
 		3600 * 1000, 4096, true, NULL },
+	[SET_TRIAL] = { "trial", KEY_FAMILY, AF_UNSPEC, NFT_SET_TIMEOUT, 0, 0, false,
+		"refuses while these last: enforced on trial" },
 };
 
 const struct gate_set_definition *gate_set_definition(enum gate_set set)
@@ -87,6 +90,8 @@ static uint32_t definition_key_type(const struct gate_set_definition *definition
 		return ((address << TYPE_BITS | TYPE_INET_SERVICE) << TYPE_BITS | address)
 			<< TYPE_BITS |
 			TYPE_INET_SERVICE;
+	case KEY_FAMILY:
+		return TYPE_NFPROTO;
 	}
 	return 0;
 }

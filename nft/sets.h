@@ -27,6 +27,7 @@ enum gate_set {
 	SET_FLOWS6,
 	SET_DENIED4,
 	SET_DENIED6,
+	SET_TRIAL,
 	SET_COUNT,
 };
 
@@ -36,6 +37,7 @@ enum gate_set {
  *   PORTS     port                                        an interval
  *   SERVICES  source address . protocol . port            what a grant opens
  *   FLOWS     source address . port . own address . port  a connection
+ *   FAMILY    NFPROTO_IPV4 or NFPROTO_IPV6                 of a packet
  *
  * Each field takes a whole number of 32-bit registers (linux/netfilter/nf_tables.h).
  */
@@ -43,12 +45,13 @@ enum gate_key {
 	KEY_PORTS,
 	KEY_SERVICES,
 	KEY_FLOWS,
+	KEY_FAMILY,
 };
 
 struct gate_set_definition {
 	const char *name;
 	enum gate_key key;
-	uint8_t family; /* AF_UNSPEC for KEY_PORTS */
+	uint8_t family; /* AF_UNSPEC for KEY_PORTS and KEY_FAMILY */
 	uint32_t flags; /* NFT_SET_… */
 	uint64_t timeout_ms;
 	uint32_t size;
@@ -81,6 +84,8 @@ static inline size_t gate_key_bytes(enum gate_key key, size_t n_address_bytes)
 		return n_address_bytes + 4 + 4;
 	case KEY_FLOWS:
 		return 2 * (n_address_bytes + 4);
+	case KEY_FAMILY:
+		return 1;
 	}
 	return 0;
 }
