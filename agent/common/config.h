@@ -17,6 +17,10 @@ enum gate_mode {
 	MODE_AUDIT,
 };
 
+/* How long enforcing may be on trial, before the mode is audit again. */
+#define TRIAL_SECONDS_MIN 1
+#define TRIAL_SECONDS_MAX (INT64_C(24) * 3600)
+
 enum on_stop {
 	ON_STOP_KEEP,
 	ON_STOP_REMOVE,

@@ -15,6 +15,7 @@
 #include "agent/daemon/feed_report.h"
 #include "agent/daemon/gatekeeper.h"
 #include "agent/daemon/lifecycle.h"
+#include "agent/daemon/mode.h"
 #include "agent/daemon/record.h"
 #include "agent/daemon/restore.h"
 #include "agent/daemon/service.h"
@@ -91,7 +92,7 @@ static void audit_installed(struct agent *agent)
 			.type = AUDIT_GATE_INSTALLED,
 			.message = messages[agent->gate_found],
 			.details = json_pack("{s:s, s:b, s:b}", "mode",
-				agent->config->mode == MODE_AUDIT ? "audit" : "enforce", "owned",
+				mode_name(mode_in_force(agent, clock_boottime_usec())), "owned",
 				agent->gate_owned, "destinationNat", agent->destination_nat),
 		});
 }
@@ -305,7 +306,9 @@ static int agent_start(struct agent *agent)
 			.details = json_pack("{s:s, s:s}", "version", JITGATE_VERSION, "vmId",
 				agent->config->vm_id),
 		});
-	status = open_kernel(agent);
+	status = mode_start(agent);
+	if (status == 0)
+		status = open_kernel(agent);
 	if (status == 0)
 		status = clock_watch(agent->event, on_clock, agent, &agent->clock_source);
 	if (status == 0)
@@ -387,6 +390,7 @@ struct agent *agent_free(struct agent *agent)
 	sd_event_source_disable_unref(agent->retry_source);
 	sd_event_source_disable_unref(agent->compact_source);
 	sd_event_source_disable_unref(agent->time_source);
+	mode_stop(agent);
 	sessions_free(agent->sessions);
 	registry_free(agent->registry);
 	access_map_free(agent->access);
@@ -411,19 +415,10 @@ struct agent *agent_free(struct agent *agent)
 
 static void audit_reloaded(struct agent *agent, enum gate_mode old_mode)
 {
-	bool audit = agent->config->mode == MODE_AUDIT;
-
 	audit_write(agent->audit,
 		&(struct audit_record){ .type = AUDIT_CONFIGURATION_RELOADED,
 			.message = "Configuration and trust file were read again" });
-	if (agent->config->mode != old_mode)
-		audit_write(agent->audit,
-			&(struct audit_record){
-				.type = AUDIT_MODE_CHANGED,
-				.message = audit ? "The mode is audit now: refusals are counted, "
-						   "packets pass"
-						 : "The mode is enforce now",
-			});
+	mode_reloaded(agent, old_mode);
 }
 
 /* What is open already keeps its place until the next start. */

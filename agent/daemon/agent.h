@@ -24,6 +24,7 @@
 #include "agent/daemon/policy.h"
 #include "agent/daemon/refusals.h"
 #include "agent/daemon/registry.h"
+#include "agent/daemon/trial.h"
 #include "nft/forwarding.h"
 #include "nft/gate.h"
 #include "nft/nflog.h"
@@ -55,6 +56,8 @@ struct agent {
 
 	struct refusals refusals;
 
+	struct trial trial; /* mode.h: of enforcing, where the configuration says audit */
+
 	struct ledger *ledger; /* in the state directory: survives a reboot */
 	struct ledger *runtime; /* in the runtime directory: survives the daemon */
 	struct audit *audit;
@@ -67,6 +70,7 @@ struct agent {
 	struct tracking *tracking;
 	enum gate_install gate_found; /* at start */
 	bool gate_owned;
+	bool gate_audits; /* as it was last installed */
 	bool destination_nat;
 	bool forwards; /* this host does, as the rules take it */
 
@@ -88,6 +92,7 @@ struct agent {
 	sd_event_source *compact_source; /* a ledger has grown */
 	sd_event_source *time_source; /* notes the time while grants are live */
 	sd_event_source *catch_up_source; /* the clock is behind until then */
+	sd_event_source *trial_source; /* the end of the trial */
 };
 
 /*

@@ -8,6 +8,7 @@
 
 #include "agent/common/times.h"
 #include "agent/daemon/gatekeeper.h"
+#include "agent/daemon/mode.h"
 
 /* iptables-legacy is no part of nf_tables and sends no events. It takes this lock whenever it runs.
  */
@@ -50,6 +51,8 @@ static void wanted_point(struct wanted *wanted)
 
 static int wanted_init(struct wanted *wanted, const struct agent *agent)
 {
+	uint64_t now_usec = clock_boottime_usec();
+	uint64_t trial_usec = mode_trial_left_usec(agent, now_usec);
 	int status;
 
 	memset(wanted, 0, sizeof(*wanted));
@@ -58,7 +61,9 @@ static int wanted_init(struct wanted *wanted, const struct agent *agent)
 		status = policies_ports(&agent->policies, PROTOCOL_UDP, &wanted->udp);
 	if (status == 0)
 		status = policies_always_allow(&agent->policies, &wanted->always_allow);
-	wanted->ruleset.audit = agent->config->mode == MODE_AUDIT;
+	wanted->ruleset.audit = mode_in_force(agent, now_usec) == MODE_AUDIT;
+	/* Rounded up; and never 0, which would be for good. */
+	wanted->ruleset.trial_ms = trial_usec > 0 ? trial_usec / USEC_PER_MSEC + 1 : 0;
 	wanted->ruleset.destination_nat = agent->destination_nat;
 	wanted->ruleset.forwarding = agent->forwards;
 	wanted->ruleset.owned = true;
@@ -149,8 +154,8 @@ static void collect_udp(const struct flow *flow, void *userdata)
 		(void)flow_list_add(&collection->flows, flow);
 }
 
-/* Where the gate was not there a moment ago: UDP sessions that have a socket of their own are older
- * than it, and go on like TCP's. */
+/* Where the gate was not there a moment ago, or refused nothing: UDP sessions that have a socket of
+ * their own are older than its refusing, and go on like TCP's. */
 static void keep_udp_sessions(struct agent *agent)
 {
 	struct udp_collection collection = { .agent = agent };
@@ -180,6 +185,7 @@ int gatekeeper_begin(struct agent *agent)
 		agent->gate, &wanted.ruleset, NULL, &agent->gate_found, &agent->gate_owned, &what);
 	if (status == 0 && agent->gate_found == GATE_WAS_ABSENT)
 		keep_udp_sessions(agent);
+	agent->gate_audits = wanted.ruleset.audit;
 	return status == -EPERM ? status : report_failure(status, what);
 }
 
@@ -196,11 +202,14 @@ static int install(struct agent *agent)
 		status = wanted_init(&wanted, agent);
 	if (status == 0)
 		status = wanted_grants(agent, &grants);
+	if (status == 0 && agent->gate_audits && !wanted.ruleset.audit)
+		keep_udp_sessions(agent);
 	if (status == 0)
 		status = gate_install(
 			agent->gate, &wanted.ruleset, &grants, &found, &agent->gate_owned, &what);
 	if (status < 0)
 		return report_failure(status, what);
+	agent->gate_audits = wanted.ruleset.audit;
 	if (found == GATE_WAS_ABSENT)
 		keep_udp_sessions(agent);
 	return sockets_watch(agent->sockets, wanted.tcp.ranges, wanted.tcp.n);

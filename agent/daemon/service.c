@@ -13,6 +13,7 @@
 #include "agent/daemon/caller.h"
 #include "agent/daemon/feed_report.h"
 #include "agent/daemon/interface.h"
+#include "agent/daemon/mode.h"
 #include "agent/daemon/service.h"
 #include "agent/daemon/shapes.h"
 #include "agent/daemon/submit.h"
@@ -95,10 +96,20 @@ static json_t *shape_trusted_keys(const struct trust *trust)
 	return keys;
 }
 
+/* When the trial that runs will be over; NULL where none does. */
+static json_t *shape_reverts_at(const struct agent *agent, const struct moment *now)
+{
+	uint64_t left_usec = mode_trial_left_usec(agent, now->boot_usec);
+
+	return left_usec > 0 ? shape_time((int64_t)((now->wall_usec + left_usec) / USEC_PER_SEC))
+			     : NULL;
+}
+
 static int call_status(struct varlink_call *call, json_t *parameters, void *userdata)
 {
 	struct agent *agent = userdata;
 	const struct moment now = moment_now();
+	_cleanup_(freep) char *config_path = realpath(agent->config_path, NULL);
 	struct counts counts = {};
 	bool installed;
 	uint64_t n_refused;
@@ -113,15 +124,18 @@ static int call_status(struct varlink_call *call, json_t *parameters, void *user
 		return failed(call, error, "can't read the gate");
 	(void)registry_foreach(agent->registry, count_grant, &counts);
 	status = json_pack(
-		"{s:s, s:s, s:s, s:{s:b, s:b, s:b}, s:o, s:{s:I, s:I}, s:I, s:o, s:o, s:s}",
+		"{s:s, s:s, s:s, s:{s:b, s:b, s:b}, s:o, s:{s:I, s:I}, s:I, s:o, s:o, s:s, s:s, "
+		"s:o*}",
 		"version", JITGATE_VERSION, "vmId", agent->config->vm_id, "mode",
-		agent->config->mode == MODE_AUDIT ? "audit" : "enforce", "gate", "installed",
-		installed, "owned", agent->gate_owned, "destinationNat", agent->destination_nat,
-		"ports", shape_managed_ports(&agent->policies), "grants", "active", counts.active,
+		mode_name(mode_in_force(agent, now.boot_usec)), "gate", "installed", installed,
+		"owned", agent->gate_owned, "destinationNat", agent->destination_nat, "ports",
+		shape_managed_ports(&agent->policies), "grants", "active", counts.active,
 		"scheduled", counts.scheduled, "refusedPackets", (json_int_t)n_refused,
 		"trustedKeys", shape_trusted_keys(agent->trust), "startedAt",
 		shape_time((int64_t)(agent->started_usec / USEC_PER_SEC)), "auditFile",
-		audit_path(agent->audit));
+		audit_path(agent->audit), "configFile",
+		config_path ? config_path : agent->config_path, "revertsAt",
+		shape_reverts_at(agent, &now));
 	feed = feed_report_to_json(agent->feed, agent->config->feed.shown_url);
 	if (feed)
 		json_object_set_new(status, "feed", feed);
@@ -221,7 +235,9 @@ static json_t *explain(
 	const struct access *access;
 	const struct config_port *section;
 	const struct grant *grant = NULL;
-	bool audit = agent->config->mode == MODE_AUDIT;
+	uint64_t now_usec = clock_boottime_usec();
+	bool audit = mode_in_force(agent, now_usec) == MODE_AUDIT;
+	bool on_trial = mode_trial_left_usec(agent, now_usec) > 0;
 	char reason[384];
 
 	if (!policies_manage(&agent->policies, port, protocol)) {
@@ -238,7 +254,7 @@ static json_t *explain(
 		return explanation("allowed", reason, NULL, false);
 	}
 	access = access_map_find(agent->access, &service, &source->address);
-	if (access && access->deadline_usec > clock_boottime_usec())
+	if (access && access->deadline_usec > now_usec)
 		grant = registry_grant_by_tag(agent->registry, access->tag);
 	if (grant) {
 		snprintf(reason, sizeof(reason), "the grant %s for %s lets it in",
@@ -247,7 +263,10 @@ static json_t *explain(
 	}
 	snprintf(reason, sizeof(reason), "port %u/%s is managed, and no grant covers this source%s",
 		port, protocol_format(protocol),
-		audit ? "; mode = audit lets it pass and counts it" : "");
+		audit              ? "; mode = audit lets it pass and counts it"
+			: on_trial ? "; that is enforced on trial, until someone confirms or the "
+				     "time is over"
+				   : "");
 	return explanation(audit ? "allowed" : "refused", reason, NULL, true);
 }
 
@@ -352,6 +371,49 @@ static int call_reload(struct varlink_call *call, json_t *parameters, void *user
 	return varlink_call_reply(call, NULL);
 }
 
+static int call_enforce(struct varlink_call *call, json_t *parameters, void *userdata)
+{
+	struct agent *agent = userdata;
+	const json_t *within = json_object_get(parameters, "confirmWithinSeconds");
+	json_int_t seconds = json_integer_value(within);
+	struct moment now;
+	char who[TRIAL_NAME_MAX];
+	bool changed;
+	int status;
+
+	if (!caller_may_change(call))
+		return not_permitted(call);
+	if (within && !json_is_null(within) &&
+		(!json_is_integer(within) || seconds < TRIAL_SECONDS_MIN ||
+			seconds > TRIAL_SECONDS_MAX))
+		return varlink_call_invalid_parameter(call, "confirmWithinSeconds");
+	caller_name(call, who, sizeof(who));
+	status = mode_enforce(agent, seconds, who, &changed);
+	if (status < 0)
+		return failed(call, status, "the mode could not be changed");
+	now = moment_now();
+	return varlink_call_reply(call,
+		json_pack("{s:b, s:o*}", "changed", changed, "revertsAt",
+			shape_reverts_at(agent, &now)));
+}
+
+static int call_confirm(struct varlink_call *call, json_t *parameters, void *userdata)
+{
+	char who[TRIAL_NAME_MAX];
+	int status;
+
+	(void)parameters;
+	if (!caller_may_change(call))
+		return not_permitted(call);
+	caller_name(call, who, sizeof(who));
+	status = mode_confirm(userdata, who);
+	if (status == -ENOENT)
+		return varlink_call_error(call, INTERFACE ".NothingToConfirm", NULL);
+	if (status < 0)
+		return failed(call, status, "the trial could not be confirmed");
+	return varlink_call_reply(call, NULL);
+}
+
 /* Those who have left are let go when someone comes. */
 static void subscribers_prune(struct agent *agent)
 {
@@ -453,6 +515,8 @@ static const struct varlink_method methods[] = {
 	{ INTERFACE ".Revoke", call_revoke },
 	{ INTERFACE ".Grant", call_grant },
 	{ INTERFACE ".Reload", call_reload },
+	{ INTERFACE ".Enforce", call_enforce },
+	{ INTERFACE ".Confirm", call_confirm },
 	{ INTERFACE ".Monitor", call_monitor },
 	{ INTERFACE ".ListEvents", call_list_events },
 	{ INTERFACE ".ReportFeed", call_report_feed },
