@@ -18,7 +18,8 @@ struct client_error {
 static bool method_needs_root(const char *method)
 {
 	return strcmp(method, "Grant") == 0 || strcmp(method, "Revoke") == 0 ||
-		strcmp(method, "Reload") == 0;
+		strcmp(method, "Reload") == 0 || strcmp(method, "Enforce") == 0 ||
+		strcmp(method, "Confirm") == 0;
 }
 
 static void say_refused(const char *method, const json_t *parameters)
@@ -52,6 +53,21 @@ static void say_reload_failed(const char *method, const json_t *parameters)
 		"nothing was changed: %s", member_text(parameters, "message", "no reason given"));
 }
 
+static void say_nothing_to_confirm(const char *method, const json_t *parameters)
+{
+	(void)method, (void)parameters;
+	output_error("there is nothing to confirm: no trial runs, or its time is over and the mode "
+		     "is audit again (jitgate status; jitgate enforce --confirm-within PT2M begins "
+		     "one)");
+}
+
+static void say_failed(const char *method, const json_t *parameters)
+{
+	(void)method;
+	output_error("the agent failed: %s (journalctl -u jitgated)",
+		member_text(parameters, "message", "no reason given"));
+}
+
 static void say_invalid_parameter(const char *method, const json_t *parameters)
 {
 	output_error("the agent does not accept what %s got as \"%s\"", method,
@@ -70,6 +86,8 @@ static const struct client_error errors[] = {
 	{ AGENT_INTERFACE ".NotPermitted", "notPermitted", say_not_permitted },
 	{ AGENT_INTERFACE ".NoSuchGrant", "noSuchGrant", say_no_such_grant },
 	{ AGENT_INTERFACE ".ReloadFailed", "reloadFailed", say_reload_failed },
+	{ AGENT_INTERFACE ".NothingToConfirm", "nothingToConfirm", say_nothing_to_confirm },
+	{ AGENT_INTERFACE ".Failed", "failed", say_failed },
 	{ "org.varlink.service.InvalidParameter", "invalidParameter", say_invalid_parameter },
 	{ "org.varlink.service.MethodNotFound", "unknownMethod", say_unknown_method },
 	{ "org.varlink.service.MethodNotImplemented", "unknownMethod", say_unknown_method },

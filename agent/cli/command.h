@@ -37,6 +37,8 @@ struct command {
 
 extern const struct command command_status;
 extern const struct command command_reload;
+extern const struct command command_enforce;
+extern const struct command command_confirm;
 extern const struct command command_grants;
 extern const struct command command_grant;
 extern const struct command command_revoke;

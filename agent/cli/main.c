@@ -24,6 +24,8 @@ static const struct command *const commands[] = {
 	&command_revoke,
 	&command_audit,
 	&command_reload,
+	&command_enforce,
+	&command_confirm,
 	&command_enroll,
 	&command_request,
 	/* Before the command whose name its own begins with. */

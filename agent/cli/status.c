@@ -19,14 +19,23 @@ static const char *gate_describe(const json_t *gate)
 	return "installed, nothing else can change it";
 }
 
-static void add_mode(struct table *table, const json_t *status)
+static void add_mode(struct table *table, const struct cli *cli, const json_t *status)
 {
 	const char *mode = member_text(status, "mode", "?");
+	const char *reverts_at = member_text(status, "revertsAt", NULL);
 	bool enforce = strcmp(mode, "enforce") == 0;
+	char moment[2 * TIME_STRING_MAX];
 
 	table_add(table, STYLE_HEADING, "Mode");
-	table_add(table, enforce ? STYLE_GOOD : STYLE_WARNING, "%s%s", mode,
-		enforce ? "" : ": nothing is refused, only counted");
+	if (reverts_at)
+		table_add(table, STYLE_WARNING,
+			"%s, on trial: audit again at %s, unless confirmed (sudo jitgate confirm)",
+			mode, moment_describe_utc(reverts_at, cli->now, moment));
+	else
+		table_add(table, enforce ? STYLE_GOOD : STYLE_WARNING, "%s%s", mode,
+			enforce ? ""
+				: ": nothing is refused, only counted (sudo jitgate enforce "
+				  "--confirm-within PT2M)");
 }
 
 static void add_gate(struct table *table, const json_t *status)
@@ -129,7 +138,7 @@ static int print_summary(const struct cli *cli, const json_t *status)
 		moment_describe_utc(member_text(status, "startedAt", "?"), cli->now, moment));
 	table_add(table, STYLE_HEADING, "Machine");
 	table_add(table, STYLE_PLAIN, "%s", member_text(status, "vmId", "?"));
-	add_mode(table, status);
+	add_mode(table, cli, status);
 	add_gate(table, status);
 	table_add(table, STYLE_HEADING, "Grants");
 	table_add(table, STYLE_PLAIN,
