@@ -334,8 +334,7 @@ static void tell_next(const struct enrollment *enrollment)
 	else
 		output_line(cli, STYLE_PLAIN,
 			"The ports are watched and stay open: when \"jitgate denied\" shows nobody "
-			"who needs them, set mode = enforce in %s, and jitgate reload.",
-			enrollment->config_path);
+			"who needs them, jitgate enforce --confirm-within PT2M.");
 }
 
 static int tell_enrolled(const struct enrollment *enrollment)

@@ -40,9 +40,9 @@ int enroll_conf_new(const struct enroll_conf *wanted, char **ret)
 	write_key(stream, "vm_id", wanted->vm_id);
 	if (wanted->n_ports > 0)
 		fprintf(stream,
-			"# Refuses nothing yet, and counts what it would (jitgate denied): "
-			"enforce, "
-			"and \"jitgate reload\",\n# when that is right.\nmode = audit\n");
+			"# audit refuses nothing, and counts what it would (jitgate denied). When "
+			"that is right:\n# \"jitgate enforce --confirm-within PT2M\", and "
+			"\"jitgate confirm\" puts enforce here.\nmode = audit\n");
 	write_key(stream, "trust", wanted->trust);
 	fprintf(stream, "\n[feed]\n");
 	write_key(stream, "url", wanted->url);

@@ -107,8 +107,9 @@ const struct command command_sessions = {
 const struct command command_denied = {
 	.name = "denied",
 	.summary = "who was refused, counted by the kernel",
-	.text = "Lists the sources whose packets were refused lately, by port. The "
-		"kernel counts them in a table of bounded size: in a flood, some are "
+	.text = "Lists the sources whose packets were refused lately, or in mode audit would have "
+		"been, by port. The kernel counts them in a table of bounded size: in a flood, "
+		"some are "
 		"not listed.",
 	.example = "jitgate denied",
 	.run = run_denied,

@@ -145,8 +145,11 @@ static int print_summary(const struct cli *cli, const json_t *status)
 		"%" JSON_INTEGER_FORMAT " active, %" JSON_INTEGER_FORMAT " scheduled",
 		member_integer(grants, "active"), member_integer(grants, "scheduled"));
 	table_add(table, STYLE_HEADING, "Refused");
-	table_add(table, STYLE_PLAIN, "%" JSON_INTEGER_FORMAT " packets",
-		member_integer(status, "refusedPackets"));
+	table_add(table, STYLE_PLAIN, "%" JSON_INTEGER_FORMAT " packets%s",
+		member_integer(status, "refusedPackets"),
+		strcmp(member_text(status, "mode", "?"), "audit") == 0
+			? ", counting those that mode audit let pass"
+			: "");
 	add_feed(table, cli, status);
 	r = add_keys(table, status);
 	if (r < 0)
