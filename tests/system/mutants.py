@@ -85,8 +85,17 @@ MUTANTS = {
     "closing handshakes forgotten": (
         RULES, without_rule("established_rules", "match_flow"), "begin_and_end_in_good_order"),
     "audit mode that drops": (
-        RULES, replaced("if (ruleset->audit)", "if (false)", "verdict_refused"),
+        RULES, replaced("if (ruleset->audit)", "if (false)", "refuse_rest"),
         "audit_mode_refuses_nothing"),
+    "a trial that nobody confirms goes on": (
+        RULES, replaced("match_trial(builder);", ";", "refuse_rest"),
+        "kernel_ends_a_trial and 4"),
+    "a trial that a restart forgets": (
+        "agent/daemon/agent.c", replaced("status = mode_start(agent);", "status = 0;"),
+        "outlives_the_daemon and 4"),
+    "what is confirmed is not written": (
+        "agent/cli/enforce.c", replaced("if (staged_place(&lasting->staged) == 0)", "if (true)"),
+        "what_was_confirmed_lasts and 4"),
     "no repair": (
         GATEKEEPER, replaced("if (report.gate || report.overrun)", "if (report.overrun)"),
         "put_back_within and delete"),

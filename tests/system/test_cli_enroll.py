@@ -152,7 +152,7 @@ def test_ports_are_watched_at_first(machine):
     assert "mode = audit" in machine.settings()
     assert machine.settings()[-6:] == ["[port tcp-22]", "number = 22", "protocol = TCP",
                                        "[port udp-53]", "number = 53", "protocol = UDP"]
-    assert "set mode = enforce" in done.stdout
+    assert "jitgate enforce --confirm-within" in done.stdout
 
 
 def test_json(machine, plane):

@@ -53,11 +53,13 @@ def people(agent, tmp_path):
 
 
 READING = [["status"], ["grants"], ["sessions"], ["denied"], ["explain", "192.0.2.7", "22/tcp"]]
-CHANGING = [["revoke", "g", "--reason", "x"], ["reload"],
+CHANGING = [["revoke", "g", "--reason", "x"], ["reload"], ["enforce", "--confirm-within", "PT1M"],
+            ["confirm"], ["enforce"],
             ["grant", "--port", "22/tcp", "--source", "192.0.2.7", "--for", "PT1M", "--reason", "x"]]
 
 
 def test_who_may_call_what(agent, people):
+    agent.configure(mode="audit")
     agent.start()
     agent.grant("22/tcp", "192.0.2.7", jti="g")
     for person in "stranger", "reader", "second", "root":

@@ -3,11 +3,13 @@
 
 import json
 import os
+import subprocess
 import time
 
 import pytest
 
-from harness import (Listener, Session, Udp, VarlinkError, await_, is_open, run_jitgate)
+from harness import Listener, Session, Udp, VarlinkError, await_, is_open
+from idl import Interface
 from knocking import Accepting, Knocking
 
 families = pytest.mark.parametrize("family", [4, 6])
@@ -352,21 +354,15 @@ def test_where_agent_conf_cannot_be_written(audited):
     """Nothing is confirmed that would not last; what to do instead is said, and works."""
     agent = audited
     enforce(agent)
-    directory = str(agent.directory)
-    before = agent.config_path.read_bytes()
-    link = agent.directory / "agent.conf"
-    assert link == agent.config_path
-    agent.namespace.run("mount", "--bind", directory, directory)
-    run_at = agent.directory / "run"
-    agent.namespace.run("mount", "--bind", str(run_at), str(run_at))
+    directory, before = agent.directory, agent.config_path.read_bytes()
+    subprocess.run(["mount", "--bind", directory, directory], check=True)
+    subprocess.run(["mount", "-o", "remount,ro,bind", directory], check=True)
     try:
-        agent.namespace.run("mount", "-o", "remount,ro,bind", directory)
         done = agent.cli("confirm")
-        assert done.returncode == 1 and "Read-only" in done.stderr, done
-        assert "jitgate reload" in done.stderr
     finally:
-        agent.namespace.run("umount", str(run_at))
-        agent.namespace.run("umount", directory)
+        subprocess.run(["umount", directory], check=True)
+    assert done.returncode == 1 and "Read-only" in done.stderr, done
+    assert "jitgate reload" in done.stderr
     assert agent.config_path.read_bytes() == before
     assert agent.call("Status")["revertsAt"]
     agent.configure(mode="enforce")
@@ -396,6 +392,18 @@ def test_a_trial_on_a_kernel_that_cannot_own_tables(world, audited, older_kernel
     assert not is_open(world.stranger, world.vm.v4, 22)
     agent.kill()
     await_(lambda: is_open(world.stranger, world.vm.v4, 22), 5, "it is open again")
+
+
+def test_answers_are_as_declared(audited):
+    agent = audited
+    with agent.connect() as connection:
+        declared = Interface(connection.call("org.varlink.service.GetInterfaceDescription",
+                                             interface="io.jitgate.Agent")["description"])
+    assert declared.errors["NothingToConfirm"] == {}
+    for method, parameters in (("Enforce", {"confirmWithinSeconds": 60}), ("Status", {}),
+                               ("Confirm", {}), ("Enforce", {"confirmWithinSeconds": None}),
+                               ("Status", {})):
+        declared.check(agent.call(method, **parameters), declared.methods[method][1], method)
 
 
 def test_status_shows_a_trial(audited):
