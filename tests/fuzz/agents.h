@@ -60,6 +60,7 @@ static inline void agents_forget(void)
 {
 	remove_file("state/ledger");
 	remove_file("run/ledger");
+	remove_file("run/trial");
 	remove_file("log/audit.jsonl");
 }
 
@@ -84,6 +85,7 @@ static inline const char *agents_configuration(void)
 	CHECK(asprintf(&text,
 		      "[agent]\nvm_id = vm\ntrust = %s\nstate_directory = %s/state\n"
 		      "runtime_directory = %s/run\nlog_directory = %s/log\nmax_grants = 16\n"
+		      "mode = audit\n"
 		      "[port ssh]\nnumber = 22\n"
 		      "[port media]\nnumber = 5000-5010\nprotocol = *\n"
 		      "allowed_source_address_prefixes = 10.0.0.0/8 2001:db8::/32\n"
