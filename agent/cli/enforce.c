@@ -20,12 +20,14 @@
 struct lasting {
 	char *path;
 	bool said_so; /* already: nothing is to be written */
+	int lock;
 	struct staged staged;
 };
 
 static void lasting_done(struct lasting *lasting)
 {
 	free(lasting->path);
+	closep(&lasting->lock);
 	staged_done(&lasting->staged);
 }
 
@@ -95,6 +97,9 @@ static int lasting_prepare(const struct cli *cli, const json_t *status, struct l
 	lasting->path = strdup(member_text(status, "configFile", ""));
 	if (!lasting->path)
 		return output_failure(-ENOMEM);
+	lasting->lock = staged_lock(lasting->path);
+	if (lasting->lock == -EWOULDBLOCK)
+		return give_up(cli, 0, "another jitgate is at work beside %s", lasting->path);
 	r = read_mode(cli, lasting->path, &mode);
 	if (r != EXIT_DONE)
 		return r;
@@ -122,7 +127,7 @@ static int print_json(const char *path, bool changed, const char *reverts_at)
 
 static int enforce_for_good(const struct cli *cli, const json_t *status)
 {
-	_cleanup_(lasting_done) struct lasting lasting = { 0 };
+	_cleanup_(lasting_done) struct lasting lasting = { .lock = -1 };
 	json_auto_t *reply = NULL;
 	bool changed;
 	int r;
@@ -198,7 +203,7 @@ static int run_enforce(const struct cli *cli, const struct arguments *arguments)
 
 static int confirm(const struct cli *cli, const json_t *status)
 {
-	_cleanup_(lasting_done) struct lasting lasting = { 0 };
+	_cleanup_(lasting_done) struct lasting lasting = { .lock = -1 };
 	json_auto_t *reply = NULL;
 	int r = EXIT_DONE;
 

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
@@ -71,23 +70,18 @@ static char *path_beside(const char *config_path, const char *name)
 	return path;
 }
 
-/* Two at once would each put a part of theirs in place. Goes with the process, however that ends.
- */
 static int lock_directory(struct enrollment *enrollment)
 {
-	_cleanup_(freep) char *directory = path_beside(enrollment->config_path, "");
-	_cleanup_(closep) int fd = -1;
+	int fd = staged_lock(enrollment->config_path);
 
-	if (!directory)
-		return output_failure(-ENOMEM);
-	fd = open(directory[0] ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -ENOENT)
+		return EXIT_DONE;
+	if (fd == -EWOULDBLOCK)
+		return enrollment_refuse(
+			0, "another jitgate is at work beside %s", enrollment->config_path);
 	if (fd < 0)
-		return errno == ENOENT
-			? EXIT_DONE
-			: enrollment_refuse(-errno, "%s: %s", directory, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return enrollment_refuse(0, "another jitgate enroll is at work in %s", directory);
-	enrollment->lock = TAKE_FD(fd);
+		return enrollment_refuse(fd, "%s: %s", enrollment->config_path, strerror(-fd));
+	enrollment->lock = fd;
 	return EXIT_DONE;
 }
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "agent/cli/staged.h"
@@ -16,6 +17,32 @@ _printf_(3, 4) static int fail(struct staged *staged, int error, const char *for
 	vsnprintf(staged->error, sizeof(staged->error), format, list);
 	va_end(list);
 	return error;
+}
+
+/* The directory that path is in. */
+static int open_directory(const char *path)
+{
+	_cleanup_(freep) char *directory = strdup(path);
+	char *slash = directory ? strrchr(directory, '/') : NULL;
+	int fd;
+
+	if (!directory)
+		return -ENOMEM;
+	if (slash)
+		slash[slash == directory] = '\0';
+	fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int staged_lock(const char *path)
+{
+	_cleanup_(closep) int fd = open_directory(path);
+
+	if (fd < 0)
+		return fd;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	return TAKE_FD(fd);
 }
 
 /* The file that a path leads to, also where it is not there yet. A link that leads to nothing is
@@ -175,15 +202,8 @@ static void file_take_back(struct staged_file *file)
 
 static void sync_directory(const char *path)
 {
-	_cleanup_(freep) char *directory = strdup(path);
-	_cleanup_(closep) int fd = -1;
-	char *slash = directory ? strrchr(directory, '/') : NULL;
+	_cleanup_(closep) int fd = open_directory(path);
 
-	if (!directory)
-		return;
-	if (slash)
-		slash[slash == directory] = '\0';
-	fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0)
 		(void)fsync(fd);
 }

@@ -33,6 +33,13 @@ struct staged {
 };
 
 /*
+ * Locks the directory of path: two at once would each put a part of theirs in place. Returns a file
+ * descriptor that holds the lock, as long as it is open; -EWOULDBLOCK where another has it; another
+ * -errno.
+ */
+int staged_lock(const char *path);
+
+/*
  * Makes room for a file of n_bytes. An existing file gives its owner and mode, of which a secret's
  * loses what others may; a new one has mode. Path may be a link to a file. Returns its index;
  * -errno with error filled in, -EINVAL where path is something else than a file.

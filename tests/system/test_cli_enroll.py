@@ -275,7 +275,7 @@ def test_no_two_at_once(machine):
     client, terminal, _ = ask(machine)
     with machine.unchanged():
         done = machine.enroll("--yes", status=REFUSED)
-    assert "another jitgate enroll" in done.stderr and not machine.enrolled()
+    assert "another jitgate is at work" in done.stderr and not machine.enrolled()
     client.kill()
     client.wait()
     os.close(terminal)

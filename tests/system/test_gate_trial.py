@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`enforce --confirm-within` and `confirm`: nobody is locked out for longer than he said."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -368,6 +369,21 @@ def test_where_agent_conf_cannot_be_written(audited):
     agent.configure(mode="enforce")
     agent.reload()
     assert "revertsAt" not in agent.call("Status") and mode(agent) == "enforce"
+
+
+def test_while_another_changes_agent_conf(audited):
+    """`jitgate enroll`, say: what it writes must not be lost."""
+    agent = audited
+    enforce(agent)
+    directory = os.open(agent.directory, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        done = agent.cli("confirm")
+        assert done.returncode == 1 and "another jitgate" in done.stderr
+        assert configured(agent) == ["mode = audit"] and agent.call("Status")["revertsAt"]
+    finally:
+        os.close(directory)
+    assert agent.cli("confirm").returncode == 0
 
 
 def test_a_trial_that_cannot_be_kept_is_not_begun(world, audited):
