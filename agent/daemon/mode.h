@@ -10,9 +10,10 @@
  *     └───────────────────────────────┘
  *        its time is over, or the machine restarts
  *
- * The time runs by CLOCK_BOOTTIME. The kernel ends a trial by itself (nft/rules.c); a daemon that
- * starts while one runs takes it up (trial.h). What was confirmed lasts until the configuration is
- * read again: to make that say the same is the caller's.
+ * The time runs by CLOCK_BOOTTIME. Where the daemon is dead, the kernel ends a trial (nft/rules.c),
+ * by a clock of its own, which stands still while the machine sleeps. A daemon that starts while
+ * one runs takes it up (trial.h). What was confirmed lasts until the configuration is read again:
+ * to make that say the same is the caller's.
  */
 
 #include "agent/daemon/agent.h"
