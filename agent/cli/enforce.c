@@ -42,10 +42,7 @@ _printf_(3, 4) static int give_up(const struct cli *cli, int error, const char *
 	va_start(list, format);
 	vsnprintf(text, sizeof(text), format, list);
 	va_end(list);
-	output_error(
-		"%s. Nothing was changed; mode = enforce under [agent], put there by other means, "
-		"and \"jitgate reload\" do the same",
-		text);
+	output_error("%s. Nothing was changed", text);
 	return EXIT_REFUSED;
 }
 
@@ -80,7 +77,10 @@ static int write_mode(const struct cli *cli, struct lasting *lasting)
 	if (r == 0)
 		r = staged_write(staged, 0, text, strlen(text));
 	if (r < 0)
-		return give_up(cli, r, "%s", staged->error);
+		return give_up(cli, r,
+			"%s; where it can't be changed here, have it say mode = enforce by other "
+			"means, and jitgate reload: that confirms too",
+			staged->error);
 	/* Read as the daemon will read it. */
 	r = read_mode(cli, staged->files[0].temporary, &mode);
 	if (r == EXIT_DONE && mode != MODE_ENFORCE)
@@ -212,6 +212,8 @@ static int confirm(const struct cli *cli, const json_t *status)
 		r = lasting_prepare(cli, status, &lasting);
 	if (r == EXIT_DONE)
 		r = client_ask(cli, "Confirm", NULL, &reply);
+	if (r == EXIT_DONE && !lasting.path) /* begun a moment ago, by another */
+		r = lasting_prepare(cli, status, &lasting);
 	if (r == EXIT_DONE)
 		r = lasting_place(&lasting);
 	if (r != EXIT_DONE)
@@ -243,15 +245,19 @@ const struct command command_enforce = {
 	.name = "enforce",
 	.options = enforce_options,
 	.summary = "refuse what was only counted, on trial or for good (root)",
-	.text = "Leaves mode audit: from now on connections that nobody granted are refused. Those "
-		"that are open stay open. With --confirm-within on trial: after that time the mode "
-		"is audit again by itself, unless \"jitgate confirm\" comes first; so whoever is "
-		"locked out only has to wait. The kernel keeps that time, also when jitgated is "
-		"killed; a restart of the machine ends the trial too. During a trial, the time "
-		"begins anew: PT1S goes back at once. Without --confirm-within it is for good, and "
-		"a "
-		"trial confirmed: mode = enforce is written into agent.conf, all or nothing. To go "
-		"back from there, set mode = audit in agent.conf, and jitgate reload. Needs root.",
+	.text = "Leaves mode audit: from now on connections that nobody granted are refused; those "
+		"that are open stay open. With --confirm-within it is on trial: after that time "
+		"the "
+		"mode is audit again by itself, unless \"jitgate confirm\" comes first, so that "
+		"whoever is locked out only has to wait. The kernel keeps the time, also where "
+		"jitgated is killed; a restart of the machine ends the trial too. Said again "
+		"during "
+		"a trial, its time begins anew: with PT1S it is over at once. Without "
+		"--confirm-within it is for good, a trial is confirmed by it, and mode = enforce "
+		"is "
+		"written into agent.conf, all or nothing. The way back from there: set mode = "
+		"audit "
+		"in agent.conf, and jitgate reload. Needs root.",
 	.example = "sudo jitgate enforce --confirm-within PT2M",
 	.run = run_enforce,
 };
@@ -262,9 +268,9 @@ const struct command command_confirm = {
 	.text = "Ends the trial that \"jitgate enforce --confirm-within\" began: the mode stays "
 		"enforce, and mode = enforce is written into agent.conf, so that it outlives "
 		"restarts; all or nothing. Say it in a connection that was made during the trial: "
-		"those before prove nothing. Where no trial runs, there is nothing to confirm: "
-		"exit "
-		"code 1. Needs root.",
+		"an older one proves nothing. Where no trial runs, there is nothing to confirm, "
+		"and "
+		"the exit code is 1. Needs root.",
 	.example = "sudo jitgate confirm",
 	.run = run_confirm,
 };
