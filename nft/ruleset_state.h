@@ -6,7 +6,10 @@
 #include "nft/netlink.h"
 #include "nft/rules.h"
 
-/* linux/netfilter/nf_tables.h, kernel 6.9 */
+/* linux/netfilter/nf_tables.h, kernels 5.12 and 6.9 */
+#ifndef NFT_TABLE_F_OWNER
+#define NFT_TABLE_F_OWNER 0x2
+#endif
 #ifndef NFT_TABLE_F_PERSIST
 #define NFT_TABLE_F_PERSIST 0x4
 #endif

@@ -208,7 +208,7 @@ static int find_ended_lease(struct group *group, int64_t *ret)
 
 int group_end_leases(struct group *group)
 {
-	int64_t lease;
+	int64_t lease = 0;
 	int r = 0;
 
 	for (int n = 0; n < SWEEP_RECORDS && group->n_records < SWEEP_RECORDS; n++) {
