@@ -8,11 +8,12 @@
 #   make bench      build, and measure; prints the README's table
 #   make fuzz       build with clang, and feed each reader of outside bytes for FUZZ_SECONDS (30)
 #   make deb        build Debian packages into build/deb
+#   make check-deb  build them twice, and require the same bytes; lintian
 #   make install    DESTDIR and PREFIX as usual
 #   make deps       install the Debian packages that all of these need
 #
-# check, check-san, demo, lab, bench, fuzz and deb install what they need where they are run by root. V=1 shows commands,
-# SAN=1 builds with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
+# check, check-san, demo, lab, bench, fuzz, deb and check-deb install what they need where they are run by root.
+# V=1 shows commands, SAN=1 builds with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
@@ -202,10 +203,14 @@ install: all
 		sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/$$unit.service.in \
 			>$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; done
 
-.PHONY: deb
+.PHONY: deb check-deb
 deb:
 	$(Q)packaging/install-packages build package
 	$(Q)packaging/build-deb $(VERSION) $(BUILD)/deb
+
+check-deb:
+	$(Q)packaging/install-packages build package
+	$(Q)packaging/check-deb $(VERSION) $(BUILD)/deb
 
 .PHONY: clean
 clean:
