@@ -76,7 +76,8 @@ int removal_run(const char *config_path)
 	_cleanup_(freep) char *error = NULL;
 	int status;
 
-	if (config_load(config_path, &config, &error) < 0)
+	status = config_load(config_path, &config, &error);
+	if (status < 0 && status != -ENOENT)
 		fprintf(stderr, "jitgated: %s: going by defaults\n",
 			error ? error : "out of memory");
 	status = lock(config, &ledger);

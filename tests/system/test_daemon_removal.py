@@ -63,7 +63,7 @@ def test_a_configuration_that_is_wrong_or_gone_hinders_nothing(world, agent, tmp
     status, out, err = remove_gate(agent)
     assert status == 0 and "removed" in out and "agent.conf:1" in err
     assert is_open(world.stranger, "192.0.2.1", 22)
-    assert remove_gate(agent, config=tmp_path / "none")[0] == 0
+    assert remove_gate(agent, config=tmp_path / "none") == (0, "There is no gate.\n", "")
 
 
 def test_who_may_not_is_told(world, agent):
