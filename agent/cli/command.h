@@ -47,6 +47,8 @@ extern const struct command command_denied;
 extern const struct command command_watch;
 extern const struct command command_submit;
 extern const struct command command_explain;
+extern const struct command command_doctor;
+extern const struct command command_assess;
 extern const struct command command_audit;
 extern const struct command command_request;
 extern const struct command command_requests;

@@ -22,6 +22,8 @@ static const struct command *const commands[] = {
 	&command_submit,
 	&command_grant,
 	&command_revoke,
+	&command_doctor,
+	&command_assess,
 	&command_audit,
 	&command_reload,
 	&command_enforce,

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+/* Does the agent run, as it should, and from the next boot on? */
+
+#include <errno.h>
+#include <glob.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/cli/doctor.h"
+#include "agent/cli/output.h"
+#include "agent/common/varlink.h"
+#include "nft/gate.h"
+
+bool systemd_is_there(void)
+{
+	return access("/run/systemd/system", F_OK) == 0;
+}
+
+bool unit_is_enabled(const char *unit)
+{
+	static const char *const directories[] = {
+		"/etc/systemd/system/*.wants",
+		"/etc/systemd/system/*.requires",
+		"/usr/lib/systemd/system/*.wants",
+		"/lib/systemd/system/*.wants",
+	};
+	bool found = false;
+
+	for (size_t i = 0; i < N_ELEMENTS(directories) && !found; i++) {
+		char pattern[256];
+		glob_t paths;
+
+		snprintf(pattern, sizeof(pattern), "%s/%s", directories[i], unit);
+		found = glob(pattern, GLOB_NOSORT, NULL, &paths) == 0;
+		globfree(&paths);
+	}
+	return found;
+}
+
+static void tell_boot(struct findings *findings)
+{
+	if (!systemd_is_there())
+		return;
+	if (unit_is_enabled("jitgated.service")) {
+		findings_add(findings, "boot", VERDICT_OK,
+			"jitgated is started at boot, before the network comes up");
+		return;
+	}
+	findings_add(findings, "boot", VERDICT_WARNING,
+		"jitgated is not enabled: after the next boot nothing is guarded");
+	findings_advise(findings, "sudo systemctl enable jitgated");
+}
+
+static void tell_running(const struct survey *survey, struct findings *findings)
+{
+	const json_t *gate = json_object_get(survey->status, "gate");
+	const json_t *ports = json_object_get(survey->status, "ports");
+
+	findings_add(findings, "agent", VERDICT_OK, "jitgated %s runs, for the machine %s",
+		member_text(survey->status, "version", "?"),
+		member_text(survey->status, "vmId", "?"));
+	if (!json_is_true(json_object_get(gate, "installed"))) {
+		findings_add(findings, "gate", VERDICT_PROBLEM,
+			"the gate is not in the kernel: nothing is kept out");
+		findings_advise(findings,
+			"sudo systemctl restart jitgated; why: journalctl -u "
+			"jitgated");
+	} else if (json_array_size(ports) == 0) {
+		findings_add(findings, "gate", VERDICT_WARNING,
+			"no port is managed: everything is let through");
+		findings_advise(findings, "jitgate assess proposes a configuration");
+	} else if (survey->is_audit) {
+		findings_add(findings, "gate", VERDICT_WARNING,
+			"mode = audit: nothing is refused yet, only counted");
+		findings_advise(findings,
+			"sudo jitgate denied shows who would have been refused; then set mode = "
+			"enforce in %s, and sudo jitgate reload",
+			survey->config_path);
+	} else {
+		findings_add(findings, "gate", VERDICT_OK,
+			"the gate stands, and refuses who was not granted");
+	}
+}
+
+/* A gate without its daemon: grants still end, but nothing opens. */
+static void tell_gate_left(const struct survey *survey, struct findings *findings)
+{
+	_cleanup_(gate_freep) struct gate *gate = NULL;
+	bool installed = false;
+	uint64_t refused;
+
+	if (gate_open(&gate) < 0 || gate_status(gate, &installed, &refused) < 0 || !installed)
+		return;
+	findings_add(findings, "gate", VERDICT_WARNING,
+		"the gate stands without the agent: managed ports stay shut, grants end on time, "
+		"and "
+		"no new one is taken");
+	findings_advise(findings,
+		"start the agent; or, to take the gate away altogether: sudo nft delete table inet "
+		"jitgate%s",
+		survey->config ? "" : " (there is no configuration any more)");
+}
+
+static bool has_run_before(const struct survey *survey)
+{
+	struct stat status;
+
+	return survey->config && stat(survey->config->state_directory, &status) == 0;
+}
+
+static void tell_silent(const struct survey *survey, struct findings *findings)
+{
+	if (survey->agent_status != -ENOENT && survey->agent_status != -ECONNREFUSED &&
+		survey->agent_status != -ENOTDIR) {
+		findings_add(findings, "agent", VERDICT_PROBLEM,
+			"the agent on %s does not answer: %s", survey->socket,
+			strerror(-survey->agent_status));
+		findings_advise(findings, "systemctl status jitgated");
+		return;
+	}
+	if (survey->config_status == -ENOENT) {
+		findings_add(findings, "agent", VERDICT_WARNING,
+			"jitgated does not run, and has no configuration: nothing is guarded");
+		findings_advise(findings,
+			"jitgate assess proposes a configuration; jitgate enroll joins a control "
+			"plane");
+		return;
+	}
+	if (has_run_before(survey)) {
+		findings_add(findings, "agent", VERDICT_PROBLEM,
+			"jitgated does not run, though it has before");
+		findings_advise(findings,
+			"sudo systemctl start jitgated; why it stopped: journalctl -u jitgated");
+		return;
+	}
+	findings_add(
+		findings, "agent", VERDICT_WARNING, "jitgated does not run: nothing is guarded");
+	findings_advise(findings, "sudo systemctl enable --now jitgated");
+}
+
+void doctor_agent(const struct survey *survey, struct findings *findings)
+{
+	int r = survey->agent_status;
+
+	if (r == 0) {
+		tell_running(survey, findings);
+	} else if (r == VARLINK_ERROR || r == -EACCES || r == -EPERM) {
+		findings_add(findings, "agent", VERDICT_UNKNOWN,
+			"jitgated runs, but tells only root and the group jitgate how it is");
+		findings_advise(findings, "sudo jitgate doctor");
+	} else {
+		tell_silent(survey, findings);
+		tell_gate_left(survey, findings);
+	}
+	if (survey->config_status != -ENOENT)
+		tell_boot(findings);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+/* Configuration, keys, directories, the record. */
+
+#include <errno.h>
+#include <libgen.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "agent/cli/chain.h"
+#include "agent/cli/doctor.h"
+#include "agent/cli/input.h"
+#include "agent/cli/output.h"
+
+#define FREE_BYTES_MIN (UINT64_C(16) * 1024 * 1024)
+#define VERIFIED_BYTES_MAX (INT64_C(4) * 1024 * 1024)
+#define RECORD_BYTES_MAX (64 * 1024)
+#define GRANTS_FULL_PERCENT 90
+
+#define FEED_TOKEN "/etc/jitgate/feed-token"
+#define FEED_KEY "/etc/jitgate/feed-key.pem"
+
+static void tell_config(const struct survey *survey, struct findings *findings)
+{
+	switch (survey->config_status) {
+	case 0:
+		findings_add(
+			findings, "configuration", VERDICT_OK, "%s is sound", survey->config_path);
+		return;
+	case -ENOENT:
+		if (survey->agent_status != 0)
+			return; /* told with the agent */
+		findings_add(findings, "configuration", VERDICT_UNKNOWN,
+			"there is no %s: the agent runs with another configuration",
+			survey->config_path);
+		findings_advise(findings, "sudo jitgate doctor --config FILE");
+		return;
+	case -EACCES:
+	case -EPERM:
+		findings_add(findings, "configuration", VERDICT_UNKNOWN, "%s is not yours to read",
+			survey->config_path);
+		findings_advise(findings, "sudo jitgate doctor");
+		return;
+	}
+	findings_add(findings, "configuration", VERDICT_PROBLEM, "%s",
+		survey->config_error ? survey->config_error : strerror(-survey->config_status));
+	findings_advise(findings,
+		"correct it (sudo jitgated -n checks it): with it, the agent does not start%s",
+		survey->agent_status == 0 ? "; what runs keeps the configuration it has" : "");
+}
+
+static void tell_trust(const struct survey *survey, struct findings *findings)
+{
+	_cleanup_(trust_freep) struct trust *trust = NULL;
+	_cleanup_(freep) char *error = NULL;
+	const char *path = survey->config->trust;
+	int r = trust_load(path, &trust, &error);
+
+	if (r == -EACCES || r == -EPERM) {
+		findings_add(findings, "trust", VERDICT_UNKNOWN, "%s is not yours to read", path);
+		findings_advise(findings, "sudo jitgate doctor");
+	} else if (r < 0) {
+		findings_add(
+			findings, "trust", VERDICT_PROBLEM, "%s", error ? error : strerror(-r));
+		findings_advise(findings,
+			"put the public keys of who may grant there (jitgate key public, or "
+			"jitgate "
+			"enroll): until then only local root can open a port");
+	} else if (trust->n_keys == 0) {
+		findings_add(findings, "trust", VERDICT_WARNING,
+			"%s has no key: only local root can open a port", path);
+		findings_advise(findings,
+			"put the public keys of who may grant there (jitgate key "
+			"public, or jitgate enroll)");
+	} else {
+		findings_add(findings, "trust", VERDICT_OK, "%s has %zu key%s, first \"%s\"", path,
+			trust->n_keys, trust->n_keys == 1 ? "" : "s", trust->keys[0].kid);
+	}
+}
+
+/* Returns true where it told of something wrong. */
+static bool tell_permissions_of(struct findings *findings, const char *path, bool is_secret)
+{
+	struct stat status;
+
+	if (!path || stat(path, &status) < 0)
+		return false;
+	if (status.st_uid != 0 || (status.st_mode & S_IWOTH) ||
+		((status.st_mode & S_IWGRP) && status.st_gid != 0)) {
+		findings_add(findings, "permissions", VERDICT_PROBLEM,
+			"%s can be changed by others than root: they could open every port", path);
+		findings_advise(findings, "sudo chown root %s && sudo chmod go-w %s", path, path);
+		return true;
+	}
+	if (is_secret && (status.st_mode & S_IROTH)) {
+		findings_add(findings, "permissions", VERDICT_PROBLEM,
+			"%s is a secret that everyone here can read", path);
+		findings_advise(findings, "sudo chmod o-r %s, and have a new one made", path);
+		return true;
+	}
+	return false;
+}
+
+/* Who may replace a file in a directory may change it. */
+static bool tell_permissions_around(struct findings *findings, const char *path, bool is_secret)
+{
+	char directory[4096];
+
+	snprintf(directory, sizeof(directory), "%s", path ? path : "");
+	return tell_permissions_of(findings, path, is_secret) |
+		(path && tell_permissions_of(findings, dirname(directory), false));
+}
+
+static void tell_permissions(const struct survey *survey, struct findings *findings)
+{
+	const struct config *config = survey->config;
+	bool wrong = tell_permissions_around(findings, survey->config_path, false);
+
+	wrong |= tell_permissions_of(findings, config->trust, false);
+	wrong |= tell_permissions_of(
+		findings, config->feed.token ? config->feed.token : FEED_TOKEN, true);
+	wrong |=
+		tell_permissions_of(findings, config->feed.key ? config->feed.key : FEED_KEY, true);
+	wrong |= tell_permissions_of(findings, config->state_directory, false);
+	if (!wrong)
+		findings_add(findings, "permissions", VERDICT_OK,
+			"configuration, keys and state are root's alone to change");
+}
+
+static void tell_disk(struct findings *findings, const char *path, const char *what)
+{
+	struct statvfs disk;
+	uint64_t n_free;
+
+	if (statvfs(path, &disk) < 0)
+		return; /* made at the first start */
+	n_free = (uint64_t)disk.f_bavail * disk.f_frsize;
+	if (!(disk.f_flag & ST_RDONLY) && n_free >= FREE_BYTES_MIN) {
+		findings_add(findings, "disk", VERDICT_OK, "%s has room for %s", path, what);
+		return;
+	}
+	if (disk.f_flag & ST_RDONLY)
+		findings_add(findings, "disk", VERDICT_PROBLEM,
+			"%s can't be written to: %s will not outlive a restart", path, what);
+	else
+		findings_add(findings, "disk", VERDICT_WARNING,
+			"%s has %llu KiB left: soon %s will not outlive a restart", path,
+			(unsigned long long)(n_free / 1024), what);
+	findings_advise(findings, "make room there; grants work meanwhile (durable: false)");
+}
+
+/* Returns 0; CHAIN_BROKEN; -errno. A last line without its end is being written. */
+static int verify(const char *path, struct chain *chain)
+{
+	_cleanup_(line_reader_done) struct line_reader reader = {};
+	char *text;
+	size_t n_bytes;
+	FILE *file;
+	int r;
+
+	r = input_open(path, &file);
+	if (r < 0)
+		return r;
+	r = line_reader_init(&reader, file, RECORD_BYTES_MAX);
+	while (r == 0) {
+		r = line_reader_next(&reader, &text, &n_bytes);
+		if (r <= 0)
+			break;
+		r = reader.ended ? chain_add(chain, text, n_bytes) : 0;
+	}
+	input_close(file);
+	return r;
+}
+
+static void tell_audit(const struct survey *survey, struct findings *findings)
+{
+	char path[4096];
+	struct chain chain = {};
+	struct stat status;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/audit.jsonl", survey->config->log_directory);
+	if (stat(path, &status) < 0)
+		return; /* there is none yet, or it is not for us */
+	if (status.st_size > VERIFIED_BYTES_MAX) {
+		findings_add(findings, "audit", VERDICT_UNKNOWN,
+			"%s is too long to be verified in passing", path);
+		findings_advise(findings, "sudo jitgate audit verify");
+		return;
+	}
+	r = verify(path, &chain);
+	if (r == CHAIN_BROKEN) {
+		findings_add(findings, "audit", VERDICT_PROBLEM,
+			"%s is not as it was written: line %zu %s", path, chain.n_lines + 1,
+			chain.problem);
+		findings_advise(findings,
+			"sudo jitgate audit verify; the journal has the records "
+			"too (journalctl -u jitgated)");
+	} else if (r < 0) {
+		findings_add(findings, "audit", VERDICT_UNKNOWN, "%s can't be read: %s", path,
+			strerror(-r));
+		findings_advise(findings, "sudo jitgate doctor");
+	} else {
+		findings_add(findings, "audit", VERDICT_OK, "%s is intact: %zu records", path,
+			chain.n_lines);
+	}
+}
+
+static void tell_grants(const struct survey *survey, struct findings *findings)
+{
+	const json_t *grants = json_object_get(survey->status, "grants");
+	json_int_t n = member_integer(grants, "active") + member_integer(grants, "scheduled");
+	json_int_t n_max = (json_int_t)survey->config->max_grants;
+
+	if (n < 0 || n_max <= 0 || n < n_max * GRANTS_FULL_PERCENT / 100)
+		return;
+	findings_add(findings, "grants", VERDICT_WARNING,
+		"%lld of at most %lld grants are live: soon new ones are refused (capacity)",
+		(long long)n, (long long)n_max);
+	findings_advise(
+		findings, "raise max_grants in %s, or let grants be shorter", survey->config_path);
+}
+
+void doctor_files(const struct survey *survey, struct findings *findings)
+{
+	tell_config(survey, findings);
+	if (!survey->config)
+		return;
+	tell_trust(survey, findings);
+	tell_permissions(survey, findings);
+	tell_disk(findings, survey->config->state_directory, "grants and revocations");
+	tell_audit(survey, findings);
+	tell_grants(survey, findings);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+/* Does something listen where a port is managed, and is ssh guarded? */
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/cli/doctor.h"
+#include "agent/cli/output.h"
+
+static unsigned protocol_of(const struct listener *listener)
+{
+	return listener->l4proto == IPPROTO_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
+}
+
+/* The first listener within the ports that others can reach; else one that they can't; else -1. */
+static ssize_t find_listener(const struct survey *survey, const struct managed_port *managed)
+{
+	ssize_t found = -1;
+
+	for (size_t i = 0; i < survey->listeners.n; i++) {
+		const struct listener *listener = &survey->listeners.listeners[i];
+
+		if (listener->port < managed->ports.first || listener->port > managed->ports.last ||
+			!(managed->protocols & protocol_of(listener)))
+			continue;
+		found = (ssize_t)i;
+		if (!listener_is_loopback(listener))
+			break;
+	}
+	return found;
+}
+
+static const char *ports_format(const struct managed_port *managed, char text[static 32])
+{
+	const char *protocol = managed->protocols == PROTOCOL_TCP ? "tcp"
+		: managed->protocols == PROTOCOL_UDP              ? "udp"
+								  : "*";
+
+	if (managed->ports.first == managed->ports.last)
+		snprintf(text, 32, "%u/%s", managed->ports.first, protocol);
+	else
+		snprintf(text, 32, "%u-%u/%s", managed->ports.first, managed->ports.last, protocol);
+	return text;
+}
+
+/* True where destination NAT leads the port elsewhere: then nothing need listen here. */
+static bool is_published(const struct survey *survey, const struct managed_port *managed)
+{
+	struct judgement judgement;
+
+	if (!survey->firewall)
+		return false;
+	survey_judge(survey, AF_INET, managed->protocols & PROTOCOL_TCP ? IPPROTO_TCP : IPPROTO_UDP,
+		managed->ports.first, NULL, &judgement);
+	return judgement.translated_by[0] != '\0';
+}
+
+static void tell_managed(
+	const struct survey *survey, struct findings *findings, const struct managed_port *managed)
+{
+	ssize_t found = find_listener(survey, managed);
+	const char *name = found >= 0 ? survey->names[found] : "";
+	char ports[32];
+
+	ports_format(managed, ports);
+	if (found >= 0 && !listener_is_loopback(&survey->listeners.listeners[found])) {
+		findings_add(findings, "ports", VERDICT_OK, "%s is managed, and %s listens there",
+			ports, name[0] ? name : "something");
+	} else if (is_published(survey, managed)) {
+		findings_add(findings, "ports", VERDICT_OK,
+			"%s is managed, and published by destination NAT", ports);
+	} else if (found >= 0) {
+		findings_add(findings, "ports", VERDICT_WARNING,
+			"%s is managed, but %s listens for this host alone", ports,
+			name[0] ? name : "what is there");
+		findings_advise(findings,
+			"have it listen on an address that others reach, or take "
+			"the port out of the configuration");
+	} else {
+		findings_add(findings, "ports", VERDICT_WARNING,
+			"%s is managed, but nothing listens there: a grant opens it for nothing",
+			ports);
+		findings_advise(findings,
+			"is the service down, or is it on another port? \"jitgate assess\" lists "
+			"what listens");
+	}
+}
+
+/* Once for each port, whatever its addresses. */
+static bool is_told(const struct survey *survey, size_t listener)
+{
+	for (size_t i = 0; i < listener; i++)
+		if (survey_is_ssh(survey, i) &&
+			!listener_is_loopback(&survey->listeners.listeners[i]) &&
+			survey->listeners.listeners[i].port ==
+				survey->listeners.listeners[listener].port)
+			return true;
+	return false;
+}
+
+static void tell_ssh(const struct survey *survey, struct findings *findings)
+{
+	for (size_t i = 0; i < survey->listeners.n; i++) {
+		const struct listener *listener = &survey->listeners.listeners[i];
+
+		if (!survey_is_ssh(survey, i) || listener_is_loopback(listener) ||
+			is_told(survey, i) ||
+			survey_find_managed(survey, listener->port, PROTOCOL_TCP))
+			continue;
+		findings_add(findings, "ssh", VERDICT_WARNING,
+			"%s listens on %u/tcp, which is not managed: it is open as if there were "
+			"no "
+			"jitgate",
+			survey->names[i][0] ? survey->names[i] : "what seems to be sshd",
+			listener->port);
+		findings_advise(findings, "add [port ssh-%u] with number = %u to %s",
+			listener->port, listener->port, survey->config_path);
+	}
+}
+
+void doctor_ports(const struct survey *survey, struct findings *findings)
+{
+	if (survey->listeners_status < 0) {
+		findings_add(findings, "ports", VERDICT_UNKNOWN,
+			"the kernel does not tell what listens: %s",
+			strerror(-survey->listeners_status));
+		return;
+	}
+	if (!survey->managed_is_known)
+		return; /* told with the agent and the configuration */
+	for (size_t i = 0; i < survey->n_managed; i++)
+		tell_managed(survey, findings, &survey->managed[i]);
+	tell_ssh(survey, findings);
+}

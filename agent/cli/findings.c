@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "agent/cli/findings.h"
+#include "agent/cli/output.h"
+#include "agent/common/text.h"
+
+#define LINE_COLUMNS 100
+#define INDENT_COLUMNS 22
+
+struct findings {
+	json_t *array;
+	bool failed;
+};
+
+static const struct {
+	const char *name;
+	enum style style;
+} verdicts[] = {
+	[VERDICT_OK] = { "ok", STYLE_GOOD },
+	[VERDICT_UNKNOWN] = { "unknown", STYLE_FAINT },
+	[VERDICT_WARNING] = { "warning", STYLE_WARNING },
+	[VERDICT_PROBLEM] = { "problem", STYLE_BAD },
+};
+
+int findings_new(struct findings **ret)
+{
+	_cleanup_(findings_freep) struct findings *findings = calloc(1, sizeof(*findings));
+
+	if (!findings)
+		return -ENOMEM;
+	findings->array = json_array();
+	if (!findings->array)
+		return -ENOMEM;
+	*ret = TAKE_PTR(findings);
+	return 0;
+}
+
+struct findings *findings_free(struct findings *findings)
+{
+	if (!findings)
+		return NULL;
+	json_decref(findings->array);
+	free(findings);
+	return NULL;
+}
+
+/* As JSON takes it: UTF-8, and harmless to a terminal. NULL without memory. */
+_printf_(1, 0) static json_t *text_json(const char *format, va_list list)
+{
+	_cleanup_(freep) char *text = NULL;
+
+	if (vasprintf(&text, format, list) < 0) {
+		text = NULL;
+		return NULL;
+	}
+	text_make_printable(text);
+	return json_string(text);
+}
+
+void findings_add(
+	struct findings *findings, const char *check, enum verdict verdict, const char *format, ...)
+{
+	json_t *message;
+	va_list list;
+
+	va_start(list, format);
+	message = text_json(format, list);
+	va_end(list);
+	if (json_array_append_new(findings->array,
+		    json_pack("{s:s, s:s, s:o, s:n}", "check", check, "verdict",
+			    verdicts[verdict].name, "message", message, "advice")) < 0)
+		findings->failed = true;
+}
+
+void findings_advise(struct findings *findings, const char *format, ...)
+{
+	size_t n = json_array_size(findings->array);
+	json_t *advice;
+	va_list list;
+
+	va_start(list, format);
+	advice = text_json(format, list);
+	va_end(list);
+	if (n == 0 ||
+		json_object_set_new(json_array_get(findings->array, n - 1), "advice", advice) < 0)
+		findings->failed = true;
+}
+
+bool findings_have_problem(const struct findings *findings)
+{
+	json_t *finding;
+	size_t i;
+
+	json_array_foreach (findings->array, i, finding)
+		if (strcmp(member_text(finding, "verdict", ""), verdicts[VERDICT_PROBLEM].name) ==
+			0)
+			return true;
+	return false;
+}
+
+const json_t *findings_json(const struct findings *findings)
+{
+	return findings->failed ? NULL : findings->array;
+}
+
+static enum style verdict_style(const char *name)
+{
+	for (size_t i = 0; i < N_ELEMENTS(verdicts); i++)
+		if (strcmp(verdicts[i].name, name) == 0)
+			return verdicts[i].style;
+	return STYLE_PLAIN;
+}
+
+/* Fills lines with the words of a text, below each other; the first begins at the indentation. */
+static void text_print(const char *text)
+{
+	size_t n_columns = INDENT_COLUMNS;
+
+	while (*text) {
+		size_t n_word = strcspn(text, " ");
+
+		if (n_columns > INDENT_COLUMNS && n_columns + 1 + n_word > LINE_COLUMNS) {
+			printf("\n%*s", INDENT_COLUMNS, "");
+			n_columns = INDENT_COLUMNS;
+		}
+		n_columns +=
+			printf("%s%.*s", n_columns > INDENT_COLUMNS ? " " : "", (int)n_word, text);
+		text += n_word + strspn(text + n_word, " ");
+	}
+	putchar('\n');
+}
+
+int findings_print(const struct findings *findings, const struct cli *cli)
+{
+	json_t *finding;
+	size_t i;
+
+	if (findings->failed)
+		return -ENOMEM;
+	json_array_foreach (findings->array, i, finding) {
+		const char *verdict = member_text(finding, "verdict", "?");
+		const char *advice = member_text(finding, "advice", NULL);
+		enum style style = verdict_style(verdict);
+
+		printf("%s%-7s%s  %-13s", style_begin(cli, style), verdict, style_end(cli, style),
+			member_text(finding, "check", "?"));
+		text_print(member_text(finding, "message", "?"));
+		if (!advice)
+			continue;
+		printf("%*s", INDENT_COLUMNS, "");
+		printf("%s", style_begin(cli, STYLE_HEADING));
+		text_print(advice);
+		printf("%s", style_end(cli, STYLE_HEADING));
+	}
+	return 0;
+}
