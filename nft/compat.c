@@ -110,7 +110,8 @@ static enum truth match_conntrack(const struct probe *probe, const void *info)
 	const struct xt_conntrack_mtinfo2 *conntrack = info;
 	enum truth found = state_is_among(probe, conntrack->state_mask);
 
-	if (conntrack->match_flags != XT_CONNTRACK_STATE)
+	/* The alias bit says that it was written as -m state. */
+	if ((conntrack->match_flags & ~XT_CONNTRACK_STATE_ALIAS) != XT_CONNTRACK_STATE)
 		return TRUTH_MAYBE;
 	return conntrack->invert_flags & XT_CONNTRACK_STATE ? truth_not(found) : found;
 }
