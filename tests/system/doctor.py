@@ -2,12 +2,14 @@
 """`jitgate doctor` and `jitgate assess` on a host, by what they print as JSON; rule sets for them to read."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
 
 import pytest
 
-from harness import BUILD, is_open
+from harness import BUILD, await_, is_open
 
 OK, UNKNOWN, WARNING, PROBLEM = "ok", "unknown", "warning", "problem"
 
@@ -51,6 +53,25 @@ def assess(agent, **options):
     assert done.returncode == 0, done
     answer = json.loads(done.stdout)
     return {f"{row['port']}/{row['protocol'].lower()}": row for row in answer["answers"]}
+
+
+class Sshd:
+    """A real one, on ports of a namespace, for as long as the test lasts."""
+
+    def __init__(self, namespace, directory, *ports, address=""):
+        program = shutil.which("sshd", path="/usr/sbin:/usr/bin")
+        if not program:
+            pytest.skip("sshd is missing")
+        key = directory / "sshd-key"
+        namespace.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+        config = directory / "sshd_config"
+        config.write_text(f"HostKey {key}\nPidFile none\nUsePAM no\nStrictModes no\n" +
+                          "".join(f"Port {port}\n" for port in ports) +
+                          (f"ListenAddress {address}\n" if address else ""))
+        os.makedirs("/run/sshd", exist_ok=True)
+        self.process = namespace.spawn(program, "-D", "-e", "-f", str(config), stderr=subprocess.DEVNULL)
+        for port in ports:
+            await_(lambda: is_reached(namespace, address or "127.0.0.1", port), what=f"sshd on {port}")
 
 
 def is_reached(namespace, address, port):

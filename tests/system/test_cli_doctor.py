@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `jitgate doctor` says is so: of rules that it reads, by what the kernel does with a packet."""
 
+import re
+
 import pytest
 
-from doctor import OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, doctor, is_reached
+from doctor import OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, doctor, is_reached, run
 from harness import Listener
+from nat import NftNat
 
 SSH = {"ssh": {"number": 22}}
+
+
+def without_counters(text):
+    return re.sub(r"(packets|bytes|expires) \S+", "", text)
 
 
 def only(namespace):
@@ -35,3 +42,206 @@ def test_rules_are_judged_as_the_kernel_does(world, agent, name):
         assert said == verdict, findings.of("firewall")
         if said != UNKNOWN:
             assert reached == (said == OK), (family, findings.of("firewall"))
+
+
+def test_a_sound_machine(world, agent, tmp_path):
+    Sshd(world.vm, tmp_path, 22)
+    agent.configure(ports=SSH)
+    agent.start()
+    agent.grant("22/tcp", world.requester.v4)
+    before = world.vm.run("nft", "list", "table", "inet", "jitgate")
+    findings = doctor(agent)
+    assert findings.verdicts("kernel") == {OK} and findings.verdicts("agent") == {OK}
+    for check in "gate", "configuration", "trust", "permissions", "disk", "audit", "ports", "firewall", "you":
+        assert findings.verdicts(check) == {OK}, (check, findings)
+    assert "sshd listens" in findings.one("ports")["message"]
+    assert findings.of("ssh") == []
+    assert "mode = audit" not in str(findings)
+    assert without_counters(before) == without_counters(
+        world.vm.run("nft", "list", "table", "inet", "jitgate")), "nothing is changed"
+
+
+def test_before_anything_is_configured(world, agent, tmp_path):
+    findings = doctor(agent, config=tmp_path / "none.conf")
+    assert PROBLEM not in {finding["verdict"] for finding in findings}
+    assert "jitgate assess" in findings.one("agent")["advice"]
+    assert world.vm.run("nft", "list", "ruleset") == ""
+
+
+def test_not_started_yet_and_dead(world, agent):
+    Listener(world.vm, "0.0.0.0", 22)
+    agent.configure(ports=SSH)
+    assert doctor(agent).one("agent")["verdict"] == WARNING
+    agent.start()
+    agent.kill()
+    findings = doctor(agent)
+    assert findings.one("agent")["verdict"] == PROBLEM
+    assert "the gate stands without the agent" in findings.one("gate")["message"]
+
+
+def test_audit_mode_and_nothing_managed(world, agent):
+    agent.configure(mode="audit")
+    agent.start()
+    assert "only counted" in doctor(agent).one("gate")["message"]
+    agent.configure(ports={})
+    agent.reload()
+    assert "no port is managed" in doctor(agent).one("gate")["message"]
+
+
+def test_files_that_are_wrong(agent):
+    agent.config_path.write_text(agent.config_path.read_text() + "colour = blue\n")
+    finding = doctor(agent).one("configuration")
+    assert finding["verdict"] == PROBLEM and "agent.conf:" in finding["message"]
+    agent.configure()
+    agent.trust_path.unlink()
+    assert doctor(agent).one("trust")["verdict"] == PROBLEM
+    agent.trust_path.write_text('{"keys": []}')
+    assert doctor(agent).one("trust")["verdict"] == WARNING
+
+
+def test_files_that_others_can_change(agent, tmp_path):
+    token = tmp_path / "feed-token"
+    token.write_text("secret\n")
+    token.chmod(0o644)
+    agent.trust_path.chmod(0o666)
+    agent.config_path.write_text(
+        agent.config_path.read_text() + f"[feed]\nurl = http://127.0.0.1:9\ntoken = {token}\n")
+    messages = [finding["message"] for finding in doctor(agent).of("permissions")]
+    assert len(messages) == 2
+    assert any(str(agent.trust_path) in message and "can be changed" in message for message in messages)
+    assert any(str(token) in message and "secret" in message for message in messages)
+
+
+def test_a_record_that_was_changed(agent):
+    agent.start()
+    agent.stop()
+    path = agent.directory / "log" / "audit.jsonl"
+    assert doctor(agent).one("audit")["verdict"] == OK
+    path.write_text(path.read_text().replace("started", "stopped", 1))
+    assert doctor(agent).one("audit")["verdict"] == PROBLEM
+
+
+def test_managed_ports_and_who_listens(world, agent, tmp_path):
+    """Nobody; this host alone; a container behind destination NAT; sshd beside what is managed."""
+    agent.configure(ports={"ssh": {"number": 22}, "db": {"number": 5432}, "web": {"number": "8000-8010"}})
+    Listener(world.vm, "127.0.0.1", 5432)
+    Listener(world.vm, "::", 8005)
+    Sshd(world.vm, tmp_path, 2222)
+    findings = doctor(agent)
+    nobody, alone, some = findings.of("ports")
+    assert nobody["verdict"] == WARNING and "nothing listens" in nobody["message"]
+    assert alone["verdict"] == WARNING and "for this host alone" in alone["message"]
+    assert some["verdict"] == OK and "8000-8010/tcp" in some["message"]
+    assert findings.one("ssh")["verdict"] == WARNING and "sshd listens on 2222/tcp" in findings.one("ssh")["message"]
+    NftNat(world.vm, 22, 22, world.container()).publish()
+    assert "published" in doctor(agent).of("ports")[0]["message"]
+
+
+CONNECTION = {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22"}
+
+
+def test_who_would_be_locked_out(world, agent):
+    Listener(world.vm, "0.0.0.0", 22)
+    agent.configure(ports=SSH)
+    assert doctor(agent).one("you")["verdict"] == OK
+    finding = doctor(agent, environment=CONNECTION).one("you")
+    assert finding["verdict"] == PROBLEM and "will be refused" in finding["message"]
+    agent.start()
+    finding = doctor(agent, environment=CONNECTION).one("you")
+    assert finding["verdict"] == PROBLEM and "is refused" in finding["message"]
+    assert "always_allow = 192.0.2.7" in finding["advice"]
+    agent.grant("22/tcp", "192.0.2.7", jti="mine")
+    finding = doctor(agent, environment=CONNECTION).one("you")
+    assert finding["verdict"] == OK and "grant mine until" in finding["message"]
+    assert doctor(agent, environment={"SSH_CONNECTION": "192.0.2.8 50000 192.0.2.1 22"}).one("you")["verdict"] == PROBLEM
+    other = {"SSH_CONNECTION": "192.0.2.8 50000 192.0.2.1 2222"}
+    assert "not managed" in doctor(agent, environment=other).one("you")["message"]
+    agent.configure(mode="audit")
+    agent.reload()
+    ipv6 = {"SSH_CONNECTION": "2001:db8::8 50000 2001:db8:2::1 22"}
+    finding = doctor(agent, environment=ipv6).one("you")
+    assert finding["verdict"] == WARNING and "once mode = enforce" in finding["message"]
+
+
+def test_who_is_always_let_in(world, agent):
+    Listener(world.vm, "0.0.0.0", 22)
+    agent.configure(ports={"ssh": {"number": 22, "always_allow": "192.0.2.0/24"}})
+    for _ in range(2):
+        assert "always let in" in doctor(agent, environment=CONNECTION).one("you")["message"]
+        agent.start() if agent.process is None else None
+
+
+def test_sudo_does_not_hide_where_one_sits(world, agent):
+    """Whoever drops the variable: a process above has it still."""
+    agent.configure(ports=SSH)
+    wrapper = ("sh", "-c", 'env -u SSH_CONNECTION "$@"; exit $?', "sh")
+    finding = doctor(agent, environment=CONNECTION, wrapper=wrapper).one("you")
+    assert finding["verdict"] == PROBLEM and "192.0.2.7" in finding["message"]
+
+
+def test_a_clock_that_is_behind(agent):
+    agent.start()
+    agent.stop()
+    assert PROBLEM not in doctor(agent).verdicts("clock")
+    agent.write_clock(3600)
+    assert "the clock is behind" in doctor(agent).one("clock")["message"]
+    agent.start()
+    assert "the clock is behind" in doctor(agent).one("clock")["message"]
+
+
+def test_a_feed_that_is_there_and_one_that_is_not(agent, feed):
+    def configure(url):
+        agent.configure()
+        agent.config_path.write_text(agent.config_path.read_text() + f"[feed]\nurl = {url}\n")
+    configure("http://127.0.0.1:9")
+    assert doctor(agent).one("feed")["verdict"] == PROBLEM
+    configure(feed.url)
+    assert "can be reached" in doctor(agent).one("feed")["message"]
+    agent.start()
+    assert "jitgate-poll does not run" in doctor(agent).one("feed")["message"]
+    agent.configure()
+    agent.reload()
+    assert "by hand" in doctor(agent).one("feed")["message"]
+
+
+def test_an_alias_past_a_gate_that_does_not_follow(world, agent):
+    Listener(world.vm, "::", 22, dual_stack=True)
+    NftNat(world.vm, 2222, 22).publish()
+    agent.configure(ports=SSH)
+    agent.start()
+    assert doctor(agent).one("nat")["verdict"] == OK
+    agent.configure(destination_nat="no")
+    agent.reload()
+    assert is_reached(world.stranger, "192.0.2.1", 2222)
+    assert doctor(agent).verdicts("nat") == {WARNING, PROBLEM}
+
+
+def test_rules_of_iptables_legacy_are_told_as_not_read(world, agent):
+    if world.vm.call("iptables-legacy", "-A", "INPUT", "-p", "tcp", "--dport", "22", "-j", "DROP").returncode != 0:
+        pytest.skip("this kernel has no iptables-legacy")
+    agent.configure(ports=SSH)
+    assert "iptables-legacy" in doctor(agent).one("firewall")["message"]
+
+
+def test_what_others_than_root_get_to_know(users, world, agent, tmp_path):
+    Sshd(world.vm, tmp_path, 22)
+    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    for path in tmp_path, *tmp_path.parents:
+        if path.stat().st_mode & 0o001 == 0:
+            path.chmod(path.stat().st_mode | 0o001)
+    agent.config_path.chmod(0o600)
+    agent.configure(ports=SSH)
+    agent.start()
+    agent.config_path.chmod(0o600)
+    findings = doctor(agent, wrapper=nobody, environment=CONNECTION)
+    for check in "agent", "configuration", "firewall", "you":
+        assert findings.one(check)["verdict"] == UNKNOWN, findings
+        assert findings.one(check)["advice"] == "sudo jitgate doctor"
+    assert PROBLEM not in {finding["verdict"] for finding in findings}
+
+
+def test_for_people(world, agent):
+    agent.configure(ports=SSH)
+    done = run(agent, "doctor")
+    assert done.returncode == 0 and max(map(len, done.stdout.splitlines())) <= 100
+    assert "warning  agent" in done.stdout
