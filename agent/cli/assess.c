@@ -183,7 +183,7 @@ static void write_proposal(const struct assessment *assessment, FILE *file)
 	char source[PREFIX_STRING_MAX];
 
 	proposal_write(file, assessment->exposures, assessment->n,
-		assessment->survey->config_status == -ENOENT,
+		assessment->survey->config_status == -ENOENT, assessment->survey->config,
 		origin->family == AF_UNSPEC
 			? NULL
 			: address_format(origin->family, &origin->source, source));

@@ -145,20 +145,41 @@ const char *answer_name(enum answer answer)
 	return names[answer];
 }
 
-/* Two of one service have different names. */
-static void write_title(FILE *file, const struct exposure *exposure)
-{
-	const char *usual = service_name(exposure->port, exposure->l4proto);
+#define NAME_MAX_BYTES 64
 
-	fprintf(file, "[port %s", exposure->service);
-	if (!usual || strcmp(usual, exposure->service) != 0 || exposure->port == 5901)
-		fprintf(file, "-%u", exposure->port);
-	fprintf(file, "%s]\n", exposure->l4proto == IPPROTO_UDP ? "-udp" : "");
+static bool name_is_taken(
+	const struct exposure *exposures, size_t n, const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (exposures[i].answer == ANSWER_NOT_CONFIGURED &&
+			strcmp(exposures[i].service, name) == 0)
+			return true;
+	for (size_t i = 0; config && i < config->n_ports; i++)
+		if (strcmp(config->ports[i].name, name) == 0)
+			return true;
+	return false;
 }
 
-void proposal_write(
-	FILE *file, const struct exposure *exposures, size_t n, bool is_whole, const char *source)
+/* "ssh"; "ssh-2222-tcp" where another is called that. */
+static void name_section(const struct exposure *exposures, size_t i, const struct config *config,
+	char name[static NAME_MAX_BYTES])
 {
+	const struct exposure *exposure = &exposures[i];
+
+	snprintf(name, NAME_MAX_BYTES, "%s", exposure->service);
+	if (name_is_taken(exposures, i, config, name))
+		snprintf(name, NAME_MAX_BYTES, "%s-%u-%s", exposure->service, exposure->port,
+			exposure->l4proto == IPPROTO_TCP ? "tcp" : "udp");
+	for (unsigned more = 2; name_is_taken(exposures, i, config, name); more++)
+		snprintf(name, NAME_MAX_BYTES, "%s-%u-%s-%u", exposure->service, exposure->port,
+			exposure->l4proto == IPPROTO_TCP ? "tcp" : "udp", more);
+}
+
+void proposal_write(FILE *file, const struct exposure *exposures, size_t n, bool is_whole,
+	const struct config *config, const char *source)
+{
+	char name[NAME_MAX_BYTES];
+
 	if (is_whole)
 		fprintf(file,
 			"# Proposed by jitgate assess. With mode = audit nothing is refused yet, "
@@ -174,8 +195,8 @@ void proposal_write(
 
 		if (exposure->answer != ANSWER_NOT_CONFIGURED)
 			continue;
-		fprintf(file, "\n# %s\n", exposure->reason);
-		write_title(file, exposure);
+		name_section(exposures, i, config, name);
+		fprintf(file, "\n# %s\n[port %s]\n", exposure->reason, name);
 		fprintf(file, "number = %u\nprotocol = %s\n", exposure->port,
 			exposure->l4proto == IPPROTO_TCP ? "TCP" : "UDP");
 		fprintf(file, "max_request_access_duration = " PROPOSED_DURATION "\n");

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "agent/cli/processes.h"
+#include "agent/common/config.h"
 #include "nft/judgement.h"
 
 enum answer {
@@ -59,7 +60,10 @@ void exposure_assess(struct exposure *exposure);
 
 const char *answer_name(enum answer answer); /* as in JSON */
 
-/* Writes the sections of agent.conf for those that are not configured: all of the file, or what to
- * add to one that is there. source (NULL: none) is where the asker sits. */
-void proposal_write(
-	FILE *file, const struct exposure *exposures, size_t n, bool is_whole, const char *source);
+/*
+ * Writes the sections of agent.conf for those that are not configured: all of the file, or what to
+ * add to one that is there, whose names are not taken again (NULL: it can't be read). source (NULL:
+ * none) is where the asker sits.
+ */
+void proposal_write(FILE *file, const struct exposure *exposures, size_t n, bool is_whole,
+	const struct config *config, const char *source);

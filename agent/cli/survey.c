@@ -7,6 +7,7 @@
 
 #include "agent/cli/client.h"
 #include "agent/cli/output.h"
+#include "agent/cli/ssh_socket.h"
 #include "agent/cli/survey.h"
 
 #define AGENT_TIMEOUT_MS 5000
@@ -284,6 +285,7 @@ bool survey_is_ssh(const struct survey *survey, size_t listener)
 	for (size_t i = 0; i < N_ELEMENTS(programs); i++)
 		if (strcmp(name, programs[i]) == 0)
 			return true;
-	/* systemd listens for it until the first one comes (ssh.socket). */
-	return it->port == 22 && (name[0] == '\0' || strcmp(name, "systemd") == 0);
+	if (name[0] != '\0' && strcmp(name, "systemd") != 0)
+		return false;
+	return it->port == 22 || ssh_socket_has(it->port);
 }

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Azure's three answers, for real listeners behind real rules; the proposal is a configuration that works."""
 
+import os
+import pathlib
+import shutil
+
 import pytest
 
-from doctor import UFW, UFW_ALLOW, Sshd, assess, firewall, iptables, run
-from harness import BUILD, Listener, Udp, is_open
+from doctor import UFW, UFW_ALLOW, Sshd, assess, doctor, firewall, iptables, run
+from harness import BUILD, Listener, Udp, await_, is_open
 from nat import NftNat
 
 CONFIGURED, NOT_CONFIGURED, UNSUPPORTED = "configured", "notConfigured", "unsupported"
@@ -115,8 +119,11 @@ log_directory = {tmp_path}/log""").replace("mode = audit\n", "mode = enforce\n")
     done = run(agent, "assess", "--propose")
     assert done.returncode == 0 and done.stdout == "" and "nothing to propose" in done.stderr
     Listener(world.vm, "0.0.0.0", 3306)
+    Listener(world.vm, "0.0.0.0", 5432)
+    agent.config_path.write_text(agent.config_path.read_text() + "[port postgresql]\nnumber = 5433\n")
+    agent.reload()
     more = run(agent, "assess", "--propose").stdout
-    assert "[agent]" not in more and "[port mysql]" in more and "ssh" not in more
+    assert "[agent]" not in more and "[port mysql]" in more and "[port postgresql-5432-tcp]" in more and "ssh" not in more
     agent.config_path.write_text(agent.config_path.read_text() + more)
     assert world.vm.call(f"{BUILD}/jitgated", "-n", "-c", str(agent.config_path)).returncode == 0
 
@@ -127,3 +134,21 @@ def test_for_people(world, agent, outside):
     done = run(agent, "assess")
     assert done.returncode == 0 and done.stderr == ""
     assert "Not configured" in done.stdout and "security group" in done.stdout and "--propose" in done.stdout
+
+
+def test_a_port_that_systemd_keeps_for_sshd(world, agent, outside, tmp_path):
+    """No sshd runs until the first one comes: the unit's drop-in tells whose the port is."""
+    os.makedirs("/run/systemd/generator/ssh.socket.d", exist_ok=True)
+    drop_in = pathlib.Path("/run/systemd/generator/ssh.socket.d/ports.conf")
+    drop_in.write_text("[Socket]\nListenStream=\nListenStream=0.0.0.0:2022\n")
+    (tmp_path / "systemd").symlink_to("/usr/bin/python3")
+    world.vm.spawn(str(tmp_path / "systemd"), "-c", "import socket, signal\n"
+                   "made = [socket.create_server(('0.0.0.0', port)) for port in (2022, 2023)]\n"
+                   "signal.pause()")
+    agent.configure(ports={})
+    try:
+        answers = await_(lambda: assess(agent), what="what listens")
+        assert set(answers) == {"2022/tcp"} and answers["2022/tcp"]["process"] == "systemd"
+        assert "systemd listens on 2022/tcp" in doctor(agent).one("ssh")["message"]
+    finally:
+        shutil.rmtree("/run/systemd/generator")
