@@ -15,7 +15,8 @@ from harness import BUILD, Listener, Session, await_, is_open, run_jitgate
 
 DONE, REFUSED, USAGE, NO_AGENT = 0, 1, 2, 3
 COMMANDS = ["status", "grants", "sessions", "denied", "watch", "explain", "submit", "grant",
-            "revoke", "enforce", "confirm", "audit", "enroll", "request", "requests revoke", "requests", "approve", "deny",
+            "revoke", "enforce", "confirm", "doctor", "assess", "audit", "enroll", "request", "requests revoke",
+            "requests", "approve", "deny",
             "activity", "key new", "key public", "key fingerprint", "sign", "verify"]
 UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
@@ -55,6 +56,7 @@ def test_each_command_explains_itself(command):
     ["grant", "--port", "22/tcp", "--source", "192.0.2.7", "--for", "PT1M"],
     ["enforce", "x"], ["enforce", "--confirm-within"], ["enforce", "--confirm-within", "60"],
     ["enforce", "--confirm-within", "PT0S"], ["enforce", "--confirm-within", "P2D"], ["confirm", "x"],
+    ["doctor", "x"], ["assess", "--config"],
     ["audit", "frob"], ["audit", "--lines", "0"], ["audit", "--lines", "x"],
     ["grants", "--socket"], ["status", "--json=1"]], ids=lambda arguments: " ".join(arguments) or "-")
 def test_usage(arguments):
