@@ -42,6 +42,42 @@ static void judge_source(const struct survey *survey, uint8_t family, uint8_t l4
 	}
 }
 
+/* A grant must satisfy every rule that names its port. */
+static bool may_be_granted(
+	const struct survey *survey, uint16_t port, uint8_t l4proto, const struct prefix *prefix)
+{
+	unsigned protocol = l4proto == IPPROTO_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
+
+	for (size_t i = 0; i < survey->n_managed; i++) {
+		const struct managed_port *managed = &survey->managed[i];
+
+		if (managed->ports.first <= port && port <= managed->ports.last &&
+			(managed->protocols & protocol) &&
+			!prefix_is_within(prefix, managed->allowed, managed->n_allowed))
+			return false;
+	}
+	return true;
+}
+
+/* False where something listens there, but for the other family alone. */
+static bool family_is_served(
+	const struct survey *survey, uint8_t family, uint8_t l4proto, uint16_t port)
+{
+	bool is_served = true;
+
+	for (size_t i = 0; i < survey->listeners.n; i++) {
+		const struct listener *listener = &survey->listeners.listeners[i];
+
+		if (listener->port != port || listener->l4proto != l4proto ||
+			listener_is_loopback(listener))
+			continue;
+		if (listener_takes(listener, family))
+			return true;
+		is_served = false;
+	}
+	return is_served;
+}
+
 static void judge_sources(const struct survey *survey, const struct managed_port *managed,
 	uint8_t family, uint8_t l4proto, struct reach *reach)
 {
@@ -49,7 +85,8 @@ static void judge_sources(const struct survey *survey, const struct managed_port
 		const struct prefix *prefix = &managed->allowed[i];
 		struct address_range range;
 
-		if (!prefix_range(prefix, family, &range))
+		if (!prefix_range(prefix, family, &range) ||
+			!may_be_granted(survey, managed->ports.first, l4proto, prefix))
 			continue;
 		judge_source(survey, family, l4proto, managed->ports.first,
 			prefix->length == 0 ? stranger_address(family) : &range.first, reach);
@@ -109,7 +146,9 @@ static bool tell_port(
 			struct reach reach = {};
 
 			if (!(managed->protocols & protocols[p].protocol) ||
-				!survey->has_address[f])
+				!survey->has_address[f] ||
+				!family_is_served(survey, families[f], protocols[p].l4proto,
+					managed->ports.first))
 				continue;
 			judge_sources(survey, managed, families[f], protocols[p].l4proto, &reach);
 			well &= tell_reach(findings, families[f], protocols[p].l4proto,

@@ -103,17 +103,26 @@ static void tell_ssh(const struct survey *survey, struct findings *findings)
 {
 	for (size_t i = 0; i < survey->listeners.n; i++) {
 		const struct listener *listener = &survey->listeners.listeners[i];
+		const char *name;
 
 		if (!survey_is_ssh(survey, i) || listener_is_loopback(listener) ||
 			is_told(survey, i) ||
 			survey_find_managed(survey, listener->port, PROTOCOL_TCP))
 			continue;
+		name = survey->names[i][0] ? survey->names[i] : "what seems to be sshd";
+		/* What the control plane's policy names, the agent alone knows. */
+		if (!survey->status && survey->config && survey->config->feed.url) {
+			findings_add(findings, "ssh", VERDICT_UNKNOWN,
+				"%s listens on %u/tcp: a policy of the control plane may name it, "
+				"which the agent would tell",
+				name, listener->port);
+			continue;
+		}
 		findings_add(findings, "ssh", VERDICT_WARNING,
 			"%s listens on %u/tcp, which is not managed: it is open as if there were "
 			"no "
 			"jitgate",
-			survey->names[i][0] ? survey->names[i] : "what seems to be sshd",
-			listener->port);
+			name, listener->port);
 		findings_advise(findings, "add [port ssh-%u] with number = %u to %s",
 			listener->port, listener->port, survey->config_path);
 	}

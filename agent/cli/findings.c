@@ -9,10 +9,11 @@
 #include "agent/common/text.h"
 
 #define LINE_COLUMNS 100
-#define INDENT_COLUMNS 22
+#define INDENT_COLUMNS 24
 
 struct findings {
 	json_t *array;
+	size_t last; /* the one that was added last */
 	bool failed;
 };
 
@@ -61,6 +62,21 @@ _printf_(1, 0) static json_t *text_json(const char *format, va_list list)
 	return json_string(text);
 }
 
+/* Two sections, or a section and a policy, may name one port: it is told once. */
+static bool is_told(struct findings *findings, const char *check, const json_t *message)
+{
+	json_t *finding;
+	size_t i;
+
+	json_array_foreach (findings->array, i, finding)
+		if (strcmp(member_text(finding, "check", ""), check) == 0 &&
+			json_equal(json_object_get(finding, "message"), message)) {
+			findings->last = i;
+			return true;
+		}
+	return false;
+}
+
 void findings_add(
 	struct findings *findings, const char *check, enum verdict verdict, const char *format, ...)
 {
@@ -70,6 +86,11 @@ void findings_add(
 	va_start(list, format);
 	message = text_json(format, list);
 	va_end(list);
+	if (message && is_told(findings, check, message)) {
+		json_decref(message);
+		return;
+	}
+	findings->last = json_array_size(findings->array);
 	if (json_array_append_new(findings->array,
 		    json_pack("{s:s, s:s, s:o, s:n}", "check", check, "verdict",
 			    verdicts[verdict].name, "message", message, "advice")) < 0)
@@ -78,15 +99,14 @@ void findings_add(
 
 void findings_advise(struct findings *findings, const char *format, ...)
 {
-	size_t n = json_array_size(findings->array);
 	json_t *advice;
 	va_list list;
 
 	va_start(list, format);
 	advice = text_json(format, list);
 	va_end(list);
-	if (n == 0 ||
-		json_object_set_new(json_array_get(findings->array, n - 1), "advice", advice) < 0)
+	if (json_object_set_new(json_array_get(findings->array, findings->last), "advice", advice) <
+		0)
 		findings->failed = true;
 }
 
@@ -115,20 +135,21 @@ static enum style verdict_style(const char *name)
 	return STYLE_PLAIN;
 }
 
-/* Fills lines with the words of a text, below each other; the first begins at the indentation. */
-static void text_print(const char *text)
+/* Fills lines with the words of a text, below each other; n_columns are taken of the first. */
+static void text_print(const char *text, size_t n_columns)
 {
-	size_t n_columns = INDENT_COLUMNS;
+	bool begins = true;
 
 	while (*text) {
 		size_t n_word = strcspn(text, " ");
 
-		if (n_columns > INDENT_COLUMNS && n_columns + 1 + n_word > LINE_COLUMNS) {
+		if (!begins && n_columns + 1 + n_word > LINE_COLUMNS) {
 			printf("\n%*s", INDENT_COLUMNS, "");
 			n_columns = INDENT_COLUMNS;
+			begins = true;
 		}
-		n_columns +=
-			printf("%s%.*s", n_columns > INDENT_COLUMNS ? " " : "", (int)n_word, text);
+		n_columns += printf("%s%.*s", begins ? "" : " ", (int)n_word, text);
+		begins = false;
 		text += n_word + strspn(text + n_word, " ");
 	}
 	putchar('\n');
@@ -146,15 +167,13 @@ int findings_print(const struct findings *findings, const struct cli *cli)
 		const char *advice = member_text(finding, "advice", NULL);
 		enum style style = verdict_style(verdict);
 
-		printf("%s%-7s%s  %-13s", style_begin(cli, style), verdict, style_end(cli, style),
+		printf("%s%-7s%s  %-15s", style_begin(cli, style), verdict, style_end(cli, style),
 			member_text(finding, "check", "?"));
-		text_print(member_text(finding, "message", "?"));
+		text_print(member_text(finding, "message", "?"), INDENT_COLUMNS);
 		if (!advice)
 			continue;
-		printf("%*s", INDENT_COLUMNS, "");
-		printf("%s", style_begin(cli, STYLE_HEADING));
-		text_print(advice);
-		printf("%s", style_end(cli, STYLE_HEADING));
+		printf("%*snext: ", INDENT_COLUMNS, "");
+		text_print(advice, INDENT_COLUMNS + strlen("next: "));
 	}
 	return 0;
 }
