@@ -98,8 +98,8 @@ static void tell_gate_left(const struct survey *survey, struct findings *finding
 		"and "
 		"no new one is taken");
 	findings_advise(findings,
-		"start the agent; or, to take the gate away altogether: sudo nft delete table inet "
-		"jitgate%s",
+		"start the agent; or, to take the gate away altogether: sudo jitgated "
+		"--remove-gate%s",
 		survey->config ? "" : " (there is no configuration any more)");
 }
 
