@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`jitgate doctor` and `jitgate assess` on a host, by what they print as JSON; rule sets for them to read."""
 
+import ctypes
 import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 
 import pytest
@@ -281,3 +283,30 @@ RULE_SETS = {
 }
 
 
+
+
+def attach_xdp(namespace, interface):
+    """A program that lets every packet pass, before any rule of nf_tables (bpf(2))."""
+    number = {"x86_64": 321, "aarch64": 280}.get(os.uname().machine)
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def bpf(command, attributes):
+        made = libc.syscall(number, command, ctypes.create_string_buffer(attributes, 128), 128) if number else -1
+        if made < 0:
+            pytest.skip(f"no BPF here: {os.strerror(ctypes.get_errno())}")
+        return made
+
+    code = ctypes.create_string_buffer(struct.pack("=BBhi", 0xb7, 0, 0, 2) + struct.pack("=BBhi", 0x95, 0, 0, 0))
+    licence = ctypes.create_string_buffer(b"GPL")
+    program = bpf(5, struct.pack("=IIQQ", 6, 2, ctypes.addressof(code), ctypes.addressof(licence)))
+    directory = "/run/bpf"
+    os.makedirs(directory, exist_ok=True)
+    if subprocess.run(["mount", "-t", "bpf", "bpf", directory], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no BPF file system here")
+    path = ctypes.create_string_buffer(f"{directory}/pass".encode())
+    try:
+        bpf(6, struct.pack("=QI", ctypes.addressof(path), program))
+        namespace.run("ip", "link", "set", "dev", interface, "xdpgeneric", "pinned", f"{directory}/pass")
+    finally:
+        subprocess.run(["umount", directory], check=True)
+        os.close(program)

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from doctor import OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, doctor, is_reached, nft, run
+from doctor import OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, attach_xdp, doctor, is_reached, nft,
+                    run
 from harness import Listener
 from nat import NftNat
 
@@ -282,3 +283,11 @@ def test_ssh_that_a_policy_may_name(world, agent, tmp_path):
     assert doctor(agent).one("ssh")["verdict"] == UNKNOWN
     agent.configure(ports={})
     assert doctor(agent).one("ssh")["verdict"] == WARNING
+
+
+def test_a_program_before_all_rules_is_told_as_not_read(world, agent):
+    agent.configure(ports=SSH)
+    assert doctor(agent).one("firewall")["verdict"] == OK
+    attach_xdp(world.vm, "eth1")
+    finding = doctor(agent).one("firewall")
+    assert finding["verdict"] == UNKNOWN and "XDP program on eth1" in finding["message"]
