@@ -57,6 +57,8 @@ static void tell_running(const struct survey *survey, struct findings *findings)
 {
 	const json_t *gate = json_object_get(survey->status, "gate");
 	const json_t *ports = json_object_get(survey->status, "ports");
+	const char *reverts_at = member_text(survey->status, "revertsAt", NULL);
+	char moment[2 * TIME_STRING_MAX];
 
 	findings_add(findings, "agent", VERDICT_OK, "jitgated %s runs, for the machine %s",
 		member_text(survey->status, "version", "?"),
@@ -75,9 +77,14 @@ static void tell_running(const struct survey *survey, struct findings *findings)
 		findings_add(findings, "gate", VERDICT_WARNING,
 			"mode = audit: nothing is refused yet, only counted");
 		findings_advise(findings,
-			"sudo jitgate denied shows who would have been refused; then set mode = "
-			"enforce in %s, and sudo jitgate reload",
-			survey->config_path);
+			"sudo jitgate denied shows who would have been refused; then sudo jitgate "
+			"enforce --confirm-within PT2M");
+	} else if (reverts_at) {
+		findings_add(findings, "gate", VERDICT_WARNING,
+			"the gate enforces on trial: %s nothing is refused again",
+			moment_describe_utc(reverts_at, survey->cli->now, moment));
+		findings_advise(findings,
+			"log in once more, in another window; if that works: sudo jitgate confirm");
 	} else {
 		findings_add(findings, "gate", VERDICT_OK,
 			"the gate stands, and refuses who was not granted");

@@ -132,18 +132,34 @@ static int take_from_config(struct survey *survey)
 	return 0;
 }
 
-static int look_at_agent(struct survey *survey)
+/* The agent says which configuration it runs with; a configuration, where its agent is. */
+static int find_agent(struct survey *survey, const char *config_path)
 {
+	const char *told;
+
+	survey->socket = survey->cli->socket;
+	survey->agent_status = survey_ask(survey, "Status", NULL, &survey->status);
+	told = member_text(survey->status, "configFile", "");
+	if (!config_path && told[0] == '/')
+		survey->config_path = told;
 	survey->config_status =
 		config_load(survey->config_path, &survey->config, &survey->config_error);
-	if (survey->config_status == -ENOMEM)
+	if (survey->config_status == -ENOMEM || survey->agent_status == -ENOMEM)
 		return -ENOMEM;
-	survey->socket = survey->cli->socket;
-	if (survey->config && strcmp(survey->socket, AGENT_SOCKET) == 0)
-		survey->socket = survey->config->socket;
+	if (survey->status || !survey->config || strcmp(survey->socket, AGENT_SOCKET) != 0 ||
+		strcmp(survey->socket, survey->config->socket) == 0)
+		return 0;
+	survey->socket = survey->config->socket;
 	survey->agent_status = survey_ask(survey, "Status", NULL, &survey->status);
-	if (survey->agent_status == -ENOMEM)
-		return -ENOMEM;
+	return survey->agent_status == -ENOMEM ? -ENOMEM : 0;
+}
+
+static int look_at_agent(struct survey *survey, const char *config_path)
+{
+	int r = find_agent(survey, config_path);
+
+	if (r < 0)
+		return r;
 	if (survey->status)
 		return take_from_agent(survey);
 	if (survey->config)
@@ -217,7 +233,7 @@ int survey_make(const struct cli *cli, const char *config_path, struct survey *s
 		.is_root = geteuid() == 0,
 		.config_path = config_path ? config_path : AGENT_CONFIG,
 	};
-	r = look_at_agent(survey);
+	r = look_at_agent(survey, config_path);
 	if (r == 0)
 		r = look_at_listeners(survey);
 	if (r < 0)

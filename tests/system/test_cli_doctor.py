@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `jitgate doctor` says is so: of rules that it reads, by what the kernel does with a packet."""
 
+import json
 import re
 
 import pytest
 
-from doctor import OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, attach_xdp, doctor, is_reached, nft,
-                    run
-from harness import Listener
+from doctor import (OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, attach_xdp, doctor, is_reached,
+                    nft, run)
+from harness import BUILD, Listener
 from nat import NftNat
 
 SSH = {"ssh": {"number": 22}}
@@ -90,9 +91,19 @@ def test_audit_mode_and_nothing_managed(world, agent):
     agent.configure(mode="audit")
     agent.start()
     assert "only counted" in doctor(agent).one("gate")["message"]
+    agent.cli("enforce", "--confirm-within", "PT1H")
+    finding = doctor(agent).one("gate")
+    assert "on trial" in finding["message"] and "sudo jitgate confirm" in finding["advice"]
     agent.configure(ports={})
     agent.reload()
     assert "no port is managed" in doctor(agent).one("gate")["message"]
+
+
+def test_the_agent_says_which_configuration_it_has(world, agent):
+    agent.start()
+    done = world.vm.call(f"{BUILD}/jitgate", "--socket", str(agent.socket_path), "doctor", "--json")
+    finding, = [finding for finding in json.loads(done.stdout) if finding["check"] == "configuration"]
+    assert finding["message"] == f"{agent.config_path} is sound"
 
 
 def test_files_that_are_wrong(agent):
