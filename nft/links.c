@@ -11,7 +11,7 @@
 
 static bool has_xdp(const struct nlattr *nest)
 {
-	const struct nlattr *attribute;
+	struct nlattr *attribute;
 
 	mnl_attr_for_each_nested (attribute, nest)
 		if (mnl_attr_get_type(attribute) == IFLA_XDP_ATTACHED &&
@@ -25,7 +25,7 @@ static int on_link(const struct nlmsghdr *message, void *userdata)
 	struct links *links = userdata;
 	const struct ifinfomsg *info = mnl_nlmsg_get_payload(message);
 	struct link *link = &links->links[links->n];
-	const struct nlattr *attribute;
+	struct nlattr *attribute;
 
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(*info) || links->n >= LINKS_MAX ||
 		(info->ifi_flags & IFF_LOOPBACK) || !(info->ifi_flags & IFF_UP))
@@ -53,7 +53,7 @@ static int on_route(const struct nlmsghdr *message, void *userdata)
 	struct default_route *route = userdata;
 	const struct rtmsg *info = mnl_nlmsg_get_payload(message);
 	uint32_t index = 0, metric = 0;
-	const struct nlattr *attribute;
+	struct nlattr *attribute;
 
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(*info) || info->rtm_dst_len != 0 ||
 		info->rtm_table != RT_TABLE_MAIN || info->rtm_type != RTN_UNICAST)

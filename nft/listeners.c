@@ -20,7 +20,7 @@ struct reading {
 static bool is_dual(const struct nlmsghdr *message, const struct listener *listener)
 {
 	static const struct address any;
-	const struct nlattr *attribute;
+	struct nlattr *attribute;
 
 	if (listener->family != AF_INET6 || address_compare(&listener->address, &any) != 0)
 		return false;

@@ -103,19 +103,19 @@ static bool tell_permissions_of(struct findings *findings, const char *path, boo
 }
 
 /* Who may replace a file in a directory may change it. */
-static bool tell_permissions_around(struct findings *findings, const char *path, bool is_secret)
+static bool tell_permissions_around(struct findings *findings, const char *path)
 {
 	char directory[4096];
+	bool is_wrong = tell_permissions_of(findings, path, false);
 
-	snprintf(directory, sizeof(directory), "%s", path ? path : "");
-	return tell_permissions_of(findings, path, is_secret) |
-		(path && tell_permissions_of(findings, dirname(directory), false));
+	snprintf(directory, sizeof(directory), "%s", path);
+	return tell_permissions_of(findings, dirname(directory), false) || is_wrong;
 }
 
 static void tell_permissions(const struct survey *survey, struct findings *findings)
 {
 	const struct config *config = survey->config;
-	bool wrong = tell_permissions_around(findings, survey->config_path, false);
+	bool wrong = tell_permissions_around(findings, survey->config_path);
 
 	wrong |= tell_permissions_of(findings, config->trust, false);
 	wrong |= tell_permissions_of(

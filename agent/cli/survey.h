@@ -62,8 +62,10 @@ struct survey {
 	struct origin origin;
 };
 
-/* config_path NULL: the one that the agent says, or the default. Returns 0 or -ENOMEM; what else fails is told by the fields.
- * The survey must stay where it is. */
+/*
+ * config_path NULL: the one that the agent says, or the default. Returns 0 or -ENOMEM; what else
+ * fails is told by the fields. The survey must stay where it is.
+ */
 int survey_make(const struct cli *cli, const char *config_path, struct survey *survey);
 void survey_done(struct survey *survey);
 
