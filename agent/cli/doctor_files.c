@@ -79,6 +79,16 @@ static void tell_trust(const struct survey *survey, struct findings *findings)
 	}
 }
 
+/* In a sticky directory nobody replaces what is another's. */
+static bool others_may_change(const struct stat *status)
+{
+	if (status->st_uid != 0)
+		return true;
+	if (S_ISDIR(status->st_mode) && (status->st_mode & S_ISVTX))
+		return false;
+	return (status->st_mode & S_IWOTH) || ((status->st_mode & S_IWGRP) && status->st_gid != 0);
+}
+
 /* Returns true where it told of something wrong. */
 static bool tell_permissions_of(struct findings *findings, const char *path, bool is_secret)
 {
@@ -86,8 +96,7 @@ static bool tell_permissions_of(struct findings *findings, const char *path, boo
 
 	if (!path || stat(path, &status) < 0)
 		return false;
-	if (status.st_uid != 0 || (status.st_mode & S_IWOTH) ||
-		((status.st_mode & S_IWGRP) && status.st_gid != 0)) {
+	if (others_may_change(&status)) {
 		findings_add(findings, "permissions", VERDICT_PROBLEM,
 			"%s can be changed by others than root: they could open every port", path);
 		findings_advise(findings, "sudo chown root %s && sudo chmod go-w %s", path, path);
