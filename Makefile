@@ -9,10 +9,11 @@
 #   make fuzz       build with clang, and feed each reader of outside bytes for FUZZ_SECONDS (30)
 #   make deb        build Debian packages into build/deb
 #   make check-deb  build them twice, and require the same bytes; lintian
+#   make rpm        build RPMs into build/rpm; for RHEL 9, Fedora, and with Debian's rpmbuild
 #   make install    DESTDIR and PREFIX as usual
 #   make deps       install the Debian packages that all of these need
 #
-# check, check-san, demo, lab, bench, fuzz, deb and check-deb install what they need where they are run by root.
+# check, check-san, demo, lab, bench, fuzz, deb, check-deb and rpm install what they need where they are run by root.
 # V=1 shows commands, SAN=1 builds with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
 
 VERSION := 0.1.0
@@ -185,7 +186,7 @@ lab:
 
 .PHONY: deps
 deps:
-	$(Q)packaging/install-packages build demo test bench fuzz package
+	$(Q)packaging/install-packages build demo test bench fuzz package rpm
 
 .PHONY: install
 install: all
@@ -211,6 +212,12 @@ deb:
 check-deb:
 	$(Q)packaging/install-packages build package
 	$(Q)packaging/check-deb $(VERSION) $(BUILD)/deb
+
+# Where the system is made of RPMs, rpmbuild says what is missing.
+.PHONY: rpm
+rpm:
+	$(Q)if command -v dpkg-query >/dev/null; then packaging/install-packages build rpm; fi
+	$(Q)packaging/build-rpm $(VERSION) $(BUILD)/rpm
 
 .PHONY: clean
 clean:
