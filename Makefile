@@ -10,11 +10,12 @@
 #   make deb        build Debian packages into build/deb
 #   make check-deb  build them twice, and require the same bytes; lintian
 #   make rpm        build RPMs into build/rpm; for RHEL 9, Fedora, and with Debian's rpmbuild
+#   make check-rpm  build them twice, look at them, and install, upgrade and remove them on a system that boots
 #   make install    DESTDIR and PREFIX as usual
 #   make deps       install the Debian packages that all of these need
 #
-# check, check-san, demo, lab, bench, fuzz, deb, check-deb and rpm install what they need where they are run by root.
-# V=1 shows commands, SAN=1 builds with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
+# check, check-san, demo, lab, bench, fuzz, deb, check-deb, rpm and check-rpm install what they need where they are run
+# by root. V=1 shows commands, SAN=1 builds with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
@@ -214,10 +215,14 @@ check-deb:
 	$(Q)packaging/check-deb $(VERSION) $(BUILD)/deb
 
 # Where the system is made of RPMs, rpmbuild says what is missing.
-.PHONY: rpm
+.PHONY: rpm check-rpm
 rpm:
 	$(Q)if command -v dpkg-query >/dev/null; then packaging/install-packages build rpm; fi
 	$(Q)packaging/build-rpm $(VERSION) $(BUILD)/rpm
+
+check-rpm:
+	$(Q)packaging/install-packages build rpm
+	$(Q)tests/packages/rpm/run $(VERSION) $(BUILD)
 
 .PHONY: clean
 clean:
