@@ -6,15 +6,15 @@
 #include <string.h>
 
 #include "agent/common/config.h"
+#include "agent/common/confine.h"
 #include "agent/daemon/audit.h"
 #include "agent/daemon/ledger.h"
 #include "agent/daemon/removal.h"
 #include "nft/gate.h"
 
 /* A daemon that runs holds its ledger's lock. Only that counts: there may be no ledger at all. */
-static int lock(const struct config *config, struct ledger **ledger)
+static int lock(const char *directory, struct ledger **ledger)
 {
-	const char *directory = config ? config->state_directory : CONFIG_STATE_DIRECTORY;
 	_cleanup_(freep) char *path = NULL;
 	int status;
 
@@ -74,13 +74,18 @@ int removal_run(const char *config_path)
 	_cleanup_(config_freep) struct config *config = NULL;
 	_cleanup_(ledger_freep) struct ledger *ledger = NULL;
 	_cleanup_(freep) char *error = NULL;
+	const char *directory;
 	int status;
 
 	status = config_load(config_path, &config, &error);
 	if (status < 0 && status != -ENOENT)
 		fprintf(stderr, "jitgated: %s: going by defaults\n",
 			error ? error : "out of memory");
-	status = lock(config, &ledger);
+	directory = config ? config->state_directory : CONFIG_STATE_DIRECTORY;
+	/* The ledger and the record stay the daemon's to write. */
+	status = confine_to_owner(directory, CAPABILITY(CAP_NET_ADMIN));
+	if (status == 0)
+		status = lock(directory, &ledger);
 	if (status == 0)
 		status = remove_gate();
 	if (status == -ENOENT) {

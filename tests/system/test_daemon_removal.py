@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """jitgated --remove-gate: opens what a daemon that has ended left shut, and nothing else."""
 
+import os
+import pwd
 import subprocess
 
 import pytest
 
 from agent import BUILD
 from harness import Listener, Session, is_open
+
+
+REMOVED = "The gate is removed: managed ports are open, unless another rule shuts them.\n"
 
 
 @pytest.fixture(params=["kernel owns tables", "older kernel"])
@@ -33,8 +38,7 @@ def test_it_opens_what_a_daemon_has_left(world, agent_left, ended):
     session = Session(world.requester, "192.0.2.1", world.listener)
     getattr(agent_left, ended)()
     assert not is_open(world.stranger, "192.0.2.1", 22)
-    status, out, err = remove_gate(agent_left)
-    assert (status, err) == (0, "") and "removed" in out
+    assert remove_gate(agent_left) == (0, REMOVED, "")
     assert is_open(world.stranger, "192.0.2.1", 22)
     assert session.works()
     assert "jitgate" not in world.vm.run("nft", "list", "tables")
@@ -55,13 +59,32 @@ def test_a_daemon_that_runs_keeps_its_gate(world, agent_left):
     assert agent_left.stop() == 0
 
 
+def test_the_record_stays_the_daemons_to_write(users, agent):
+    """Root takes the gate away, and the daemon has a user of its own."""
+    agent.start()
+    agent.stop()
+    daemon = pwd.getpwnam("jitgate-poll")
+    for name in "state", "log":
+        (agent.directory / name).chmod(0o700)
+        for path in agent.directory / name, *(agent.directory / name).iterdir():
+            os.chown(path, daemon.pw_uid, daemon.pw_gid)
+    (agent.directory / "state" / "ledger").unlink()
+    (agent.directory / "log" / "audit.jsonl").unlink()
+    for path in agent.directory, *agent.directory.parents:
+        path.chmod(path.stat().st_mode | 0o011)
+    assert remove_gate(agent) == (0, REMOVED, "")
+    assert agent.audit("gate_removed")
+    for name in "state/ledger", "log/audit.jsonl":
+        assert (agent.directory / name).stat().st_uid == daemon.pw_uid
+
+
 def test_a_configuration_that_is_wrong_or_gone_hinders_nothing(world, agent, tmp_path):
     Listener(world.vm, "0.0.0.0", 22)
     agent.start()
     agent.kill()
     agent.config_path.write_text("nonsense\n")
     status, out, err = remove_gate(agent)
-    assert status == 0 and "removed" in out and "agent.conf:1" in err
+    assert (status, out) == (0, REMOVED) and "agent.conf:1" in err
     assert is_open(world.stranger, "192.0.2.1", 22)
     assert remove_gate(agent, config=tmp_path / "none") == (0, "There is no gate.\n", "")
 
