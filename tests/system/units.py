@@ -40,6 +40,12 @@ def allowed_calls(program):
     return allowed
 
 
+def listed_calls(program):
+    """Those that the unit names one by one."""
+    return {name for line in re.findall(r"^SystemCallFilter=([^~].*)$", unit_text(program), re.M)
+            for name in line.split() if not name.startswith("@")}
+
+
 def tracing(trace):
     """In front of a command: strace counts its calls into a file, and the command keeps its process id."""
     # Sanitizers look for leaks by ptrace, too.
