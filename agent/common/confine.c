@@ -84,6 +84,7 @@ int confine_to_owner(const char *path, uint64_t kept)
 
 	if (geteuid() != 0 || stat(path, &status) < 0 || status.st_uid == 0)
 		return 0;
+	bound(kept);
 	/* Becoming another clears what is effective, and without this what is permitted. */
 	if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setgroups(0, NULL) < 0 ||
 		setresgid(status.st_gid, status.st_gid, status.st_gid) < 0 ||

@@ -12,14 +12,14 @@ import subprocess
 import pytest
 
 from certificates import Authority
+from confined import NOBODY, as_unit, give, give_agent, open_path
 from feed import USER, Feed
 from harness import BUILD, Listener, Session, await_, is_open
 from server import Server
 from test_poll_tls import server_context
-from units import PROGRAMS, SYSTEMD, allowed_calls, calls_made, tracing, unit_text
+from units import APPARMOR, PROGRAMS, SYSTEMD, allowed_calls, calls_made, tracing, unit_text
 
 EXPOSURE_MAX = 1.5
-NOBODY = 65534  # stands for the units' users
 
 needs_analyze = pytest.mark.skipif(not shutil.which("systemd-analyze"),
                                    reason="systemd-analyze is not here")
@@ -86,32 +86,24 @@ def test_its_users(tmp_path):
     assert re.search(f"^jitgate:.*:{USER}$", (tmp_path / "etc" / "group").read_text(), re.M)
 
 
-def open_path(directory):
-    """As /tmp is in a run of root's, nobody else gets to the test's files."""
-    while str(directory) != "/":
-        directory.chmod(directory.stat().st_mode | 0o011)
-        directory = directory.parent
-
-
-def as_unit(program):
-    """In front of a command: the user and the capabilities that the unit gives."""
-    sets = re.search(r"^CapabilityBoundingSet=(.*)$", unit_text(program), re.M).group(1).lower()
-    plus = "".join(f",+{name.removeprefix('cap_')}" for name in sets.split())
-    return ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups",
-            f"--inh-caps=-all{plus}", f"--ambient-caps=-all{plus}", f"--bounding-set=-all{plus}"]
-
-
 @pytest.fixture
 def confined(users, agent):
     """The agent as its unit starts it, once start() is called."""
-    open_path(agent.directory)
-    for name in "state", "run", "log":
-        (agent.directory / name).mkdir()
-        os.chown(agent.directory / name, NOBODY, NOBODY)
-    (agent.directory / "run").chmod(0o755)
-    (agent.directory / "notify").chmod(0o666)
+    give_agent(agent)
     agent.wrapper = as_unit("jitgated")
     return agent
+
+
+@every_program
+def test_its_profile(tmp_path, program):
+    """It is enforced where AppArmor is: a profile that is wrong would be left out without a word."""
+    if not shutil.which("apparmor_parser"):
+        pytest.skip("apparmor_parser is not here")
+    assert f"AppArmorProfile=-{program}\n" in unit_text(program)
+    profile = tmp_path / program
+    profile.write_text((APPARMOR / f"{program}.in").read_text().replace("@PREFIX@", "/usr"))
+    subprocess.run(["apparmor_parser", "--skip-kernel-load", "--skip-cache", profile], check=True)
+    assert f"profile {program} {{" in profile.read_text()
 
 
 def life(world, agent):
@@ -205,8 +197,8 @@ def test_the_system_calls_that_jitgate_server_makes_are_allowed(users, tmp_path)
     server.use_tls()
     server.configure(listen="127.0.0.1:443", state=tmp_path / "state" / "state.sqlite")
     open_path(tmp_path)
-    (tmp_path / "state").mkdir()
-    for path in [*tmp_path.glob("*"), tmp_path / "state"]:
+    give(tmp_path / "state")
+    for path in tmp_path.glob("*"):
         os.chown(path, NOBODY, NOBODY)
     trace = tmp_path / "trace"
     trace.touch(0o666)

@@ -6,6 +6,7 @@ import re
 import subprocess
 
 SYSTEMD = pathlib.Path(__file__).resolve().parents[2] / "packaging" / "systemd"
+APPARMOR = SYSTEMD.parent / "apparmor"
 PROGRAMS = "jitgated", "jitgate-poll", "jitgate-server"
 
 

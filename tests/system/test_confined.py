@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a program gives up by itself, however it was started."""
+
+import os
+
+import pytest
+
+from confined import NOBODY, give, give_agent, open_path, status
+from harness import BUILD, SANITIZED, Listener, await_, is_open
+from nat import KINDS
+from server import Server
+
+NET_ADMIN, NET_BIND_SERVICE = 1 << 12, 1 << 10
+SETS = "CapPrm", "CapEff", "CapBnd"
+
+
+def assert_given_up(process, kept):
+    now = status(process)
+    assert now["NoNewPrivs"] == "1"
+    assert [int(now[name], 16) for name in SETS] == [kept] * 3
+    assert int(now["CapAmb"], 16) == 0
+    assert int(now["Umask"], 8) & 0o027 == 0o027
+
+
+def assert_of(user, process):
+    """All of the process is that user's, but what is in its memory is root's to see."""
+    assert status(process)["Uid"].split() == [str(user)] * 4
+    assert status(process)["Gid"].split() == [str(user)] * 4
+    assert status(process)["Groups"] == ""
+    assert SANITIZED or os.stat(f"/proc/{process.pid}/environ").st_uid == 0
+
+
+def test_an_agent_that_root_starts_keeps_what_the_gate_takes(agent):
+    agent.start()
+    assert_given_up(agent.process, NET_ADMIN)
+    with agent.connect() as other:
+        assert other.call("Status")["gate"]["installed"]
+    # Whatever the umask: others reach its socket, and not its files.
+    modes = {path.name: path.stat().st_mode & 0o777
+             for path in (agent.directory / "run", agent.directory / "log", agent.socket_path)}
+    assert modes == {"run": 0o755, "log": 0o750, "agent.sock": 0o666}
+
+
+def test_an_agent_that_root_starts_becomes_whose_the_state_is(users, world, agent):
+    """Else the service could not go on with what it wrote."""
+    Listener(world.vm, "::", 22, dual_stack=True)
+    give_agent(agent)
+    agent.start()
+    assert_of(NOBODY, agent.process)
+    assert_given_up(agent.process, NET_ADMIN)
+    agent.grant("22/tcp", "192.0.2.7")
+    agent.call("Grant", ports=[{"number": 22, "protocol": "TCP",
+                                "allowedSourceAddressPrefixes": ["192.0.2.9"]}],
+               seconds=60, reason="test")
+    assert is_open(world.requester, world.vm.v4, 22)
+    files = [path for name in ("state", "run", "log")
+             for path in (agent.directory / name).iterdir()]
+    assert len(files) >= 4 and {path.stat().st_uid for path in files} == {NOBODY}
+    agent.kill()
+    agent.start()
+    assert len(agent.call("ListGrants")["grants"]) == 2
+
+
+def test_legacy_rules_are_learnt_of_without_root(users, world, agent):
+    """Their tables' names are root's to read."""
+    nat = KINDS["iptables-legacy"](world.vm, 2222, 22, world.container())
+    nat.require(world.stranger)
+    agent.configure(ports={"published": {"number": 2222}})
+    give_agent(agent)
+    agent.start()
+    nat.publish()
+    await_(lambda: agent.call("Status")["gate"]["destinationNat"], what="destination NAT")
+    Listener(nat.container, "::", 22, dual_stack=True)
+    agent.grant("2222/tcp", "192.0.2.7")
+    assert is_open(world.requester, world.vm.v4, 2222)
+    assert not is_open(world.stranger, world.vm.v4, 2222)
+
+
+@pytest.mark.parametrize("is_given", [False, True])
+def test_a_server_that_root_starts_keeps_what_a_low_port_takes(users, tmp_path, is_given):
+    server = Server(tmp_path)
+    server.port = 443
+    server.configure(listen="127.0.0.1:443", state=tmp_path / "state" / "state.sqlite")
+    if is_given:
+        open_path(tmp_path)
+        give(tmp_path / "state")
+        os.chown(tmp_path / "signing.jwk", NOBODY, NOBODY)
+    else:
+        (tmp_path / "state").mkdir()
+    server.start()
+    try:
+        assert_of(NOBODY if is_given else 0, server.process)
+        assert_given_up(server.process, NET_BIND_SERVICE)
+        assert server.get("/healthz").status == 200
+    finally:
+        server.close()
+
+
+def test_who_reads_keys_by_hand_gives_up_too(agent):
+    agent.start()
+    watch = agent.namespace.spawn(f"{BUILD}/jitgate", "--socket", agent.socket_path, "watch")
+    await_(lambda: status(watch)["NoNewPrivs"] == "1", what="no new privileges")
+    watch.kill()
