@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <libgen.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -12,6 +13,7 @@
 #include "agent/cli/doctor.h"
 #include "agent/cli/input.h"
 #include "agent/cli/output.h"
+#include "agent/common/users.h"
 
 #define FREE_BYTES_MIN (UINT64_C(16) * 1024 * 1024)
 #define VERIFIED_BYTES_MAX (INT64_C(4) * 1024 * 1024)
@@ -79,6 +81,12 @@ static void tell_trust(const struct survey *survey, struct findings *findings)
 	}
 }
 
+/* Whom jitgated's service runs as; NULL where there is none. */
+static const struct passwd *agent_user(void)
+{
+	return getpwnam(AGENT_USER);
+}
+
 /* In a sticky directory nobody replaces what is another's. */
 static bool others_may_change(const struct stat *status)
 {
@@ -111,6 +119,35 @@ static bool tell_permissions_of(struct findings *findings, const char *path, boo
 	return false;
 }
 
+/* The agent's own may be its user's. */
+static bool tell_permissions_of_state(struct findings *findings, const char *path)
+{
+	const struct passwd *user = agent_user();
+	struct stat status;
+
+	if (user && stat(path, &status) == 0 && status.st_uid == user->pw_uid &&
+		!(status.st_mode & (S_IWOTH | S_IWGRP)))
+		return false;
+	return tell_permissions_of(findings, path, false);
+}
+
+/* What its service can't read keeps it from starting, and the gate from standing after a boot. */
+static bool tell_unreadable(struct findings *findings, const char *path)
+{
+	const struct passwd *user = agent_user();
+	struct stat status;
+
+	if (!user || stat(path, &status) < 0 || (status.st_mode & S_IROTH) ||
+		((status.st_mode & S_IRGRP) && status.st_gid == user->pw_gid))
+		return false;
+	findings_add(findings, "permissions", VERDICT_PROBLEM,
+		"%s can't be read by the user " AGENT_USER
+		", whom jitgated's service runs as: it would not start",
+		path);
+	findings_advise(findings, "sudo chmod a+r %s", path);
+	return true;
+}
+
 /* Who may replace a file in a directory may change it. */
 static bool tell_permissions_around(struct findings *findings, const char *path)
 {
@@ -131,10 +168,12 @@ static void tell_permissions(const struct survey *survey, struct findings *findi
 		findings, config->feed.token ? config->feed.token : FEED_TOKEN, true);
 	wrong |=
 		tell_permissions_of(findings, config->feed.key ? config->feed.key : FEED_KEY, true);
-	wrong |= tell_permissions_of(findings, config->state_directory, false);
+	wrong |= tell_permissions_of_state(findings, config->state_directory);
+	wrong |= tell_unreadable(findings, survey->config_path);
+	wrong |= tell_unreadable(findings, config->trust);
 	if (!wrong)
 		findings_add(findings, "permissions", VERDICT_OK,
-			"configuration, keys and state are root's alone to change");
+			"configuration, keys and state are for nobody else to change");
 }
 
 static void tell_disk(struct findings *findings, const char *path, const char *what)

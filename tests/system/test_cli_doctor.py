@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `jitgate doctor` says is so: of rules that it reads, by what the kernel does with a packet."""
 
+import os
 import json
 import re
 
@@ -128,6 +129,22 @@ def test_files_that_others_can_change(agent, tmp_path):
     assert len(messages) == 2
     assert any(str(agent.trust_path) in message and "can be changed" in message for message in messages)
     assert any(str(token) in message and "secret" in message for message in messages)
+
+
+def test_files_that_the_service_can_not_read(users, agent):
+    """It runs as a user of its own, and would not start."""
+    assert not [f for f in doctor(agent).of("permissions") if "jitgated" in f["message"]]
+    agent.trust_path.chmod(0o640)
+    agent.config_path.chmod(0o600)
+    messages = [finding["message"] for finding in doctor(agent).of("permissions")]
+    for path in agent.trust_path, agent.config_path:
+        assert any(str(path) in m and "can't be read by the user jitgated" in m for m in messages)
+    assert len(messages) == 2
+    (agent.directory / "state").mkdir()
+    os.chown(agent.directory / "state", 64502, 64502)
+    agent.trust_path.chmod(0o644)
+    agent.config_path.chmod(0o644)
+    assert not [f for f in doctor(agent).of("permissions") if f["verdict"] == PROBLEM]
 
 
 def test_a_record_that_was_changed(agent):

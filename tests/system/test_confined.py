@@ -61,6 +61,20 @@ def test_an_agent_that_root_starts_becomes_whose_the_state_is(users, world, agen
     assert len(agent.call("ListGrants")["grants"]) == 2
 
 
+def test_what_removes_the_gate_leaves_nothing_of_roots(users, agent):
+    give_agent(agent)
+    agent.start()
+    agent.stop()
+    (agent.directory / "state" / "ledger").unlink()
+    done = agent.namespace.call(f"{BUILD}/jitgated", "-c", str(agent.config_path), "--remove-gate")
+    assert done.returncode == 0, done
+    assert agent.audit("gate_removed")
+    files = [path for name in ("state", "run", "log")
+             for path in (agent.directory / name).iterdir()]
+    assert files and {path.stat().st_uid for path in files} == {NOBODY}
+    agent.start()
+
+
 def test_legacy_rules_are_learnt_of_without_root(users, world, agent):
     """Their tables' names are root's to read."""
     nat = KINDS["iptables-legacy"](world.vm, 2222, 22, world.container())
