@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/xt_addrtype.h>
+#include <linux/netfilter/xt_connlimit.h>
 #include <linux/netfilter/xt_conntrack.h>
 #include <linux/netfilter/xt_multiport.h>
 #include <linux/netfilter/xt_recent.h>
@@ -152,6 +153,20 @@ static enum truth match_recent(const struct probe *probe, const void *info)
 	return recent->invert ? truth_not(found) : found;
 }
 
+/* Whoever has too many connections: not who comes first. */
+static enum truth match_connlimit(const struct probe *probe, const void *info)
+{
+	(void)probe;
+	return truth_of(((const struct xt_connlimit_info *)info)->flags & XT_CONNLIMIT_INVERT);
+}
+
+/* IPv6 extension headers: it has none. */
+static enum truth match_never(const struct probe *probe, const void *info)
+{
+	(void)probe, (void)info;
+	return TRUTH_NO;
+}
+
 static enum truth match_always(const struct probe *probe, const void *info)
 {
 	(void)probe, (void)info;
@@ -171,6 +186,11 @@ static const struct {
 	{ "state", 0, 0, sizeof(struct xt_state_info), match_state },
 	{ "addrtype", 1, 1, sizeof(struct xt_addrtype_info_v1), match_addrtype },
 	{ "recent", 0, 1, sizeof(struct xt_recent_mtinfo), match_recent },
+	{ "connlimit", 1, 1, sizeof(struct xt_connlimit_info), match_connlimit },
+	{ "rt", 0, 0, 0, match_never },
+	{ "frag", 0, 0, 0, match_never },
+	{ "hbh", 0, 0, 0, match_never },
+	{ "dst", 0, 0, 0, match_never },
 	{ "comment", 0, UINT32_MAX, 0, match_always },
 	{ "limit", 0, UINT32_MAX, 0, match_always },
 };

@@ -30,12 +30,19 @@ enum {
 	END_DROP = 1 << 2,
 };
 
+/* How well a refusal explains that a packet is refused. */
+enum certainty {
+	MAY_MATCH,
+	MATCHES, /* but another may have been there first */
+	REFUSES,
+};
+
 struct walk {
 	const struct firewall *firewall;
 	struct probe probe;
 	size_t n_rules;
 	struct judgement *judgement;
-	bool refusal_is_certain; /* the one that refused_by names */
+	enum certainty refusal; /* of the one that refused_by names */
 	/* What a chain for destination NAT has done. */
 	bool translates;
 	bool translates_certainly;
@@ -74,15 +81,15 @@ static void describe(char place[static PLACE_MAX], const struct firewall_chain *
 		snprintf(place + n, PLACE_MAX - n, " (policy drop)");
 }
 
-/* What certainly refuses is named rather than what may. */
+/* The surest is named, and of those the first. */
 static void note_refusal(struct walk *walk, const struct firewall_chain *chain,
-	const struct nftnl_rule *rule, bool certain)
+	const struct nftnl_rule *rule, enum certainty certainty)
 {
-	if (walk->judgement->refused_by[0] && (walk->refusal_is_certain || !certain))
+	if (walk->judgement->refused_by[0] && certainty <= walk->refusal)
 		return;
 	describe(walk->judgement->refused_by, chain, rule);
 	walk->judgement->is_early = walk->is_early;
-	walk->refusal_is_certain = certain;
+	walk->refusal = certainty;
 }
 
 static void note_translation(struct walk *walk, const struct firewall_chain *chain,
@@ -115,7 +122,7 @@ static unsigned follow(struct walk *walk, const struct firewall_chain *chain, co
 /* What an action leads to; END_CONTINUE: the next rule follows. ret_returns: or the chain ends. */
 static unsigned act(struct walk *walk, const struct firewall_chain *chain,
 	const struct nftnl_rule *rule, const struct action *action, size_t depth, bool certain,
-	bool *ret_returns)
+	bool matches, bool *ret_returns)
 {
 	unsigned ends;
 
@@ -123,7 +130,7 @@ static unsigned act(struct walk *walk, const struct firewall_chain *chain,
 	case ACTION_ACCEPT:
 		return END_ACCEPT;
 	case ACTION_DROP:
-		note_refusal(walk, chain, rule, certain);
+		note_refusal(walk, chain, rule, certain ? REFUSES : matches ? MATCHES : MAY_MATCH);
 		return END_DROP;
 	case ACTION_RETURN:
 		*ret_returns = true;
@@ -138,7 +145,7 @@ static unsigned act(struct walk *walk, const struct firewall_chain *chain,
 		note_translation(walk, chain, rule, action, certain);
 		return END_ACCEPT;
 	case ACTION_ASK:
-		note_refusal(walk, chain, rule, false);
+		note_refusal(walk, chain, rule, MAY_MATCH);
 		return END_ACCEPT | END_DROP | END_CONTINUE;
 	case ACTION_CONTINUE:
 		break;
@@ -173,7 +180,8 @@ static unsigned follow_rule(struct walk *walk, const struct firewall_chain *chai
 	if (result.matches == TRUTH_MAYBE || result.n_actions > 1)
 		*certain = false;
 	for (size_t i = 0; i < result.n_actions; i++)
-		ends |= act(walk, chain, rule, &result.actions[i], depth, *certain, ret_returns);
+		ends |= act(walk, chain, rule, &result.actions[i], depth, *certain,
+			result.matches == TRUTH_YES && result.n_actions == 1, ret_returns);
 	return ends;
 }
 
@@ -297,8 +305,8 @@ static bool pass_station(struct walk *walk, const struct station *station, bool 
 	if (ends & END_CONTINUE) {
 		ends |= chain->drops ? END_DROP : END_ACCEPT;
 		if (chain->drops)
-			note_refusal(
-				walk, chain, NULL, certain && ends == (END_CONTINUE | END_DROP));
+			note_refusal(walk, chain, NULL,
+				certain && ends == (END_CONTINUE | END_DROP) ? REFUSES : MATCHES);
 	}
 	if (ends & END_DROP)
 		walk->judgement->outcomes |= JUDGED_REFUSED;

@@ -196,6 +196,22 @@ static enum truth run_fib(struct machine *machine, const struct nftnl_expr *e)
 	return TRUTH_YES;
 }
 
+/* It has no IPv6 extension header and no IPv4 option; what options of TCP it has is not known. */
+static enum truth run_exthdr(struct machine *machine, const struct nftnl_expr *e)
+{
+	uint32_t op = get(e, NFTNL_EXPR_EXTHDR_OP), to = get(e, NFTNL_EXPR_EXTHDR_DREG);
+
+	if (nftnl_expr_is_set(e, NFTNL_EXPR_EXTHDR_SREG))
+		return TRUTH_YES;
+	registers_forget(&machine->registers, to, IFNAMSIZ);
+	if (op != NFT_EXTHDR_OP_IPV6 && op != NFT_EXTHDR_OP_IPV4)
+		return TRUTH_MAYBE;
+	if (!(get(e, NFTNL_EXPR_EXTHDR_FLAGS) & NFT_EXTHDR_F_PRESENT))
+		return TRUTH_NO;
+	load_u8(machine, to, 0);
+	return TRUTH_YES;
+}
+
 static enum truth run_cmp(struct machine *machine, const struct nftnl_expr *e)
 {
 	uint32_t n = 0;
@@ -390,6 +406,7 @@ static const struct {
 	{ "meta", run_meta },
 	{ "ct", run_ct },
 	{ "fib", run_fib },
+	{ "exthdr", run_exthdr },
 	{ "cmp", run_cmp },
 	{ "range", run_range },
 	{ "bitwise", run_bitwise },

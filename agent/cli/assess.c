@@ -256,10 +256,7 @@ static int print(const struct cli *cli, const struct assessment *assessment)
 {
 	for (enum answer answer = ANSWER_CONFIGURED; answer <= ANSWER_UNSUPPORTED; answer++)
 		print_list(cli, assessment, answer);
-	if (assessment->survey->listeners_status < 0)
-		output_error("the kernel does not tell what listens: %s",
-			strerror(-assessment->survey->listeners_status));
-	else if (assessment->n == 0)
+	if (assessment->n == 0)
 		output_line(cli, STYLE_GOOD, "No management port is open here.");
 	output_line(cli, STYLE_PLAIN, "%s", ELSEWHERE);
 	if (!assessment->survey->is_root)
@@ -269,7 +266,7 @@ static int print(const struct cli *cli, const struct assessment *assessment)
 	if (has_proposal(assessment))
 		output_line(cli, STYLE_PLAIN,
 			"\"jitgate assess --propose\" prints a configuration for what is not.");
-	return assessment->survey->listeners_status < 0 ? EXIT_REFUSED : EXIT_DONE;
+	return EXIT_DONE;
 }
 
 static int run_assess(const struct cli *cli, const struct arguments *arguments)
@@ -282,6 +279,11 @@ static int run_assess(const struct cli *cli, const struct arguments *arguments)
 	r = exposures ? survey_make(cli, arguments_get(arguments, "config"), &survey) : -ENOMEM;
 	if (r < 0)
 		return output_failure(r);
+	if (survey.listeners_status < 0) {
+		output_error("the kernel does not tell what listens: %s",
+			strerror(-survey.listeners_status));
+		return EXIT_REFUSED;
+	}
 	assess(&assessment);
 	if (cli->json)
 		return print_json(&assessment);

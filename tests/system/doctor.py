@@ -121,6 +121,7 @@ UFW = """
 -A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A ufw-before-input -m conntrack --ctstate INVALID -j ufw-logging
 -A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+6: -A ufw-before-input -m rt --rt-type 0 -j DROP
 6: -A ufw-before-input -p ipv6-icmp -j ACCEPT
 -A ufw-before-input -p udp -m udp --sport 67 --dport 68 -j ACCEPT
 -A ufw-before-input -j ufw-not-local
@@ -252,6 +253,7 @@ RULE_SETS = {
     "route checked": (nft("table inet fw { chain p { type filter hook prerouting priority raw;"
                           " fib saddr . iif oif missing drop; meta l4proto tcp fib daddr type != local drop; } }"), OK, OK),
     "only output": (nft("table inet fw { chain o { type filter hook forward priority 0; policy drop; } }"), OK, OK),
+    "routing header": (nft(firewall("rt type 0 drop; exthdr hbh exists drop", "accept")), OK, OK),
     "no mark": (nft(firewall("meta mark 1 drop", "accept")), OK, OK),
     "a mark": (nft("table inet fw { chain p { type filter hook prerouting priority -100; tcp dport 22 meta mark set 1; }"
                    " chain i { type filter hook input priority 0; meta mark 1 drop; } }"), UNKNOWN, UNKNOWN),
@@ -276,6 +278,8 @@ RULE_SETS = {
     "iptables state": (lambda vm: iptables(
         vm, "-P INPUT DROP", "6: -A INPUT -p ipv6-icmp -j ACCEPT", "-A INPUT -p tcp -m state --state NEW -m tcp --dport 22 -j ACCEPT"), OK, OK),
     "iptables reject": (lambda vm: iptables(vm, "-A INPUT -p tcp --dport 22 -j REJECT"), PROBLEM, PROBLEM),
+    "iptables many": (lambda vm: iptables(
+        vm, "-A INPUT -p tcp --syn --dport 22 -m connlimit --connlimit-above 3 -j REJECT"), OK, OK),
     "iptables not read": (lambda vm: iptables(
         vm, "-A INPUT -p tcp --dport 22 -m statistic --mode random --probability 0.5 -j DROP"), UNKNOWN, UNKNOWN),
     "firewalld": (nft(firewalld("tcp dport 22 ct state { new, untracked } accept")), OK, OK),

@@ -3,14 +3,18 @@
 
 import os
 import json
+import os
+import pathlib
 import re
+import shutil
+import subprocess
 
 import pytest
 
 from doctor import (OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, attach_xdp, doctor, is_reached,
                     nft, run)
 from harness import BUILD, Listener
-from nat import NftNat
+from nat import KINDS, NftNat
 
 SSH = {"ssh": {"number": 22}}
 
@@ -239,9 +243,10 @@ def test_a_feed_that_is_there_and_one_that_is_not(agent, feed):
     assert "by hand" in doctor(agent).one("feed")["message"]
 
 
-def test_an_alias_past_a_gate_that_does_not_follow(world, agent):
+@pytest.mark.parametrize("kind", ["nft", "iptables-nft"])
+def test_an_alias_past_a_gate_that_does_not_follow(world, agent, kind):
     Listener(world.vm, "::", 22, dual_stack=True)
-    NftNat(world.vm, 2222, 22).publish()
+    KINDS[kind](world.vm, 2222, 22).publish()
     agent.configure(ports=SSH)
     agent.start()
     assert doctor(agent).one("nat")["verdict"] == OK
@@ -319,3 +324,30 @@ def test_a_program_before_all_rules_is_told_as_not_read(world, agent):
     attach_xdp(world.vm, "eth1")
     finding = doctor(agent).one("firewall")
     assert finding["verdict"] == UNKNOWN and "XDP program on eth1" in finding["message"]
+
+
+@pytest.fixture
+def systemd():
+    """As if it ran this machine, with no unit enabled."""
+    directory = pathlib.Path("/etc/systemd/system")
+    if not directory.is_dir():
+        pytest.skip("no systemd here")
+    subprocess.run(["mount", "-t", "tmpfs", "units", str(directory)], check=True)
+    os.makedirs("/run/systemd/system")
+    yield directory
+    shutil.rmtree("/run/systemd")
+    subprocess.run(["umount", str(directory)], check=True)
+
+
+def test_what_the_next_boot_starts(agent, systemd):
+    agent.config_path.write_text(agent.config_path.read_text() + "[feed]\nurl = http://127.0.0.1:9\n")
+    findings = doctor(agent)
+    assert findings.one("boot")["verdict"] == WARNING
+    assert "systemctl enable jitgated" in findings.one("boot")["advice"]
+    assert any("jitgate-poll is not enabled" in finding["message"] for finding in findings.of("feed"))
+    for target, unit in ("sysinit", "jitgated"), ("multi-user", "jitgate-poll"):
+        (systemd / f"{target}.target.wants").mkdir()
+        (systemd / f"{target}.target.wants" / f"{unit}.service").symlink_to("/nowhere")
+    findings = doctor(agent)
+    assert findings.one("boot")["verdict"] == OK
+    assert not any("jitgate-poll is not enabled" in finding["message"] for finding in findings.of("feed"))
