@@ -60,31 +60,42 @@ int firewall_add_chain(struct firewall *firewall, struct nftnl_chain *chain)
 	return 0;
 }
 
+static bool is_chain(
+	const struct firewall_chain *chain, uint32_t family, const char *table, const char *name)
+{
+	return chain->family == family && is_same(chain->table, table) &&
+		is_same(chain->name, name);
+}
+
 const struct firewall_chain *firewall_find_chain(
 	const struct firewall *firewall, uint32_t family, const char *table, const char *name)
 {
 	for (size_t i = 0; i < firewall->n_chains; i++)
-		if (firewall->chains[i].family == family &&
-			is_same(firewall->chains[i].table, table) &&
-			is_same(firewall->chains[i].name, name))
+		if (is_chain(&firewall->chains[i], family, table, name))
 			return &firewall->chains[i];
 	return NULL;
 }
 
 int firewall_add_rule(struct firewall *firewall, struct nftnl_rule *rule)
 {
-	const struct firewall_chain *found =
-		firewall_find_chain(firewall, nftnl_rule_get_u32(rule, NFTNL_RULE_FAMILY),
-			nftnl_rule_get_str(rule, NFTNL_RULE_TABLE),
-			nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN));
+	uint32_t family = nftnl_rule_get_u32(rule, NFTNL_RULE_FAMILY);
+	const char *table = nftnl_rule_get_str(rule, NFTNL_RULE_TABLE);
+	const char *name = nftnl_rule_get_str(rule, NFTNL_RULE_CHAIN);
+	const struct firewall_chain *found = NULL;
 	struct firewall_chain *chain;
 	struct nftnl_rule **rules;
 
+	if (firewall->last_chain < firewall->n_chains &&
+		is_chain(&firewall->chains[firewall->last_chain], family, table, name))
+		found = &firewall->chains[firewall->last_chain];
+	else
+		found = firewall_find_chain(firewall, family, table, name);
 	if (!found) { /* ours, asleep, or beyond the bounds */
 		nftnl_rule_free(rule);
 		return 0;
 	}
-	chain = &firewall->chains[found - firewall->chains];
+	firewall->last_chain = (size_t)(found - firewall->chains);
+	chain = &firewall->chains[firewall->last_chain];
 	rules = grow(chain->rules, chain->n_rules, &chain->n_allocated, sizeof(*rules));
 	if (!rules) {
 		nftnl_rule_free(rule);

@@ -41,6 +41,7 @@ struct firewall {
 	size_t n_chains;
 	struct nftnl_set **sets;
 	size_t n_sets;
+	size_t last_chain; /* that a rule was added to: the kernel tells them chain by chain */
 	size_t n_rules;
 	size_t n_elements;
 	/* More than the bounds: what is missing is not known. */

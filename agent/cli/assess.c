@@ -133,7 +133,8 @@ static void add_published(uint16_t port, uint8_t l4proto, const char *name, void
 	struct judgement judgement;
 	struct exposure *exposure;
 
-	if (!survey->firewall || find(assessment, port, l4proto))
+	if (!survey->firewall || !firewall_has_destination_nat(survey->firewall) ||
+		find(assessment, port, l4proto))
 		return;
 	survey_judge(survey, AF_INET, l4proto, port, stranger_address(AF_INET), &judgement);
 	if (!(judgement.outcomes & (JUDGED_PASSES | JUDGED_LEAVES)) || !judgement.translated_by[0])

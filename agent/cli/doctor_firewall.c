@@ -81,15 +81,21 @@ static bool family_is_served(
 static void judge_sources(const struct survey *survey, const struct managed_port *managed,
 	uint8_t family, uint8_t l4proto, struct reach *reach)
 {
+	uint16_t port = managed->ports.first;
+
 	for (size_t i = 0; i < managed->n_allowed; i++) {
 		const struct prefix *prefix = &managed->allowed[i];
+		bool is_any = prefix->length == 0;
 		struct address_range range;
 
 		if (!prefix_range(prefix, family, &range) ||
-			!may_be_granted(survey, managed->ports.first, l4proto, prefix))
+			!may_be_granted(survey, port, l4proto, prefix))
 			continue;
-		judge_source(survey, family, l4proto, managed->ports.first,
-			prefix->length == 0 ? stranger_address(family) : &range.first, reach);
+		judge_source(survey, family, l4proto, port,
+			is_any ? stranger_address(family) : &range.first, reach);
+		/* Where a stranger is refused, are there others who are not? */
+		if (is_any && reach->some_refused)
+			judge_source(survey, family, l4proto, port, NULL, reach);
 	}
 }
 

@@ -49,7 +49,7 @@ static bool is_published(const struct survey *survey, const struct managed_port 
 {
 	struct judgement judgement;
 
-	if (!survey->firewall)
+	if (!survey->firewall || !firewall_has_destination_nat(survey->firewall))
 		return false;
 	survey_judge(survey, AF_INET, managed->protocols & PROTOCOL_TCP ? IPPROTO_TCP : IPPROTO_UDP,
 		managed->ports.first, NULL, &judgement);

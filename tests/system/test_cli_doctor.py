@@ -309,6 +309,17 @@ def test_a_port_in_two_rules_is_told_once(world, agent):
     assert findings.verdicts("firewall") == {OK}, findings.of("firewall")
 
 
+def test_rules_that_let_in_some_of_those_who_may_be_granted(world, agent):
+    Listener(world.vm, "0.0.0.0", 22)
+    agent.configure(ports=SSH)
+    nft("table ip fw { chain i { type filter hook input priority 0; policy drop;"
+        " ip saddr 10.0.0.0/8 tcp dport 22 accept } }")(world.vm)
+    finding = doctor(agent).one("firewall")
+    assert finding["verdict"] == WARNING and "only some get through" in finding["message"]
+    world.vm.run("nft", "flush", "chain", "ip", "fw", "i")
+    assert doctor(agent).one("firewall")["verdict"] == PROBLEM
+
+
 def test_ssh_that_a_policy_may_name(world, agent, tmp_path):
     Sshd(world.vm, tmp_path, 22)
     agent.configure(ports={})
