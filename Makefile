@@ -19,6 +19,11 @@
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
+# Distributions have other places.
+MANDIR ?= $(PREFIX)/share/man
+BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHCOMPDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 BUILD ?= build
 CC ?= cc
 
@@ -195,6 +200,13 @@ install: all
 	install -D -m 755 $(BUILD)/jitgate-server $(DESTDIR)$(PREFIX)/sbin/jitgate-server
 	install -D -m 755 $(BUILD)/jitgate $(DESTDIR)$(PREFIX)/bin/jitgate
 	install -D -m 755 $(BUILD)/jitgate-poll $(DESTDIR)$(PREFIX)/sbin/jitgate-poll
+	for section in 1 5 7 8; do \
+		install -d -m 755 $(DESTDIR)$(MANDIR)/man$$section && install -m 644 packaging/man/*.$$section \
+			$(DESTDIR)$(MANDIR)/man$$section || exit 1; done
+	install -D -m 644 -t $(DESTDIR)$(BASHCOMPDIR) packaging/completions/bash/*
+	ln -sf jitgated $(DESTDIR)$(BASHCOMPDIR)/jitgate-poll
+	install -D -m 644 -t $(DESTDIR)$(ZSHCOMPDIR) packaging/completions/zsh/*
+	install -D -m 644 -t $(DESTDIR)$(FISHCOMPDIR) packaging/completions/fish/*
 	install -D -m 644 agent.conf.example $(DESTDIR)$(PREFIX)/share/doc/jitgate/agent.conf.example
 	install -D -m 644 contrib/control-plane/server.conf.example $(DESTDIR)$(PREFIX)/share/doc/jitgate/server.conf.example
 	install -D -m 644 packaging/systemd/jitgate.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/jitgate.catalog

@@ -35,6 +35,16 @@ struct command {
 	int (*run)(const struct cli *cli, const struct arguments *arguments);
 };
 
+/*
+ * The command whose name the words begin with; commands ends with NULL, and has "requests revoke"
+ * before "requests". Returns it and how many of the words are its name; NULL where there is none.
+ */
+const struct command *command_find(
+	const struct command *const *commands, char *const *words, int n, int *ret_words);
+
+/* Whether word is the first of the two that its name is made of. */
+bool command_begins_with(const struct command *command, const char *word);
+
 extern const struct command command_status;
 extern const struct command command_reload;
 extern const struct command command_enforce;

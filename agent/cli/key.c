@@ -195,7 +195,7 @@ static int run_key_fingerprint(const struct cli *cli, const struct arguments *ar
 
 static const struct option_spec key_new_options[] = {
 	{ "kid", "NAME", "the key's name, as documents will give it", true, false },
-	{ "alg", "ALG", "ES256 (which is taken), ES384, PS256 or RS256", false, false },
+	{ "alg", "ES256|ES384|PS256|RS256", "its algorithm (ES256)", false, false },
 	{ 0 },
 };
 

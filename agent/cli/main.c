@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "agent/cli/client.h"
+#include "agent/cli/complete.h"
 #include "agent/cli/help.h"
 #include "agent/cli/output.h"
 #include "agent/common/confine.h"
@@ -52,40 +53,14 @@ static const struct option_spec shared_options[] = {
 	{ 0 },
 };
 
-/* How many of the words are a command's name: "key new" is two. */
-static int command_match(const struct command *command, char *const *words, int n)
-{
-	const char *space = strchr(command->name, ' ');
-	size_t n_first = space ? (size_t)(space - command->name) : strlen(command->name);
-
-	if (n < 1 || strlen(words[0]) != n_first || memcmp(words[0], command->name, n_first) != 0)
-		return 0;
-	if (!space)
-		return 1;
-	return n >= 2 && strcmp(words[1], space + 1) == 0 ? 2 : 0;
-}
-
-static const struct command *command_find(char *const *words, int n, int *ret_words)
-{
-	for (size_t i = 0; commands[i]; i++) {
-		*ret_words = command_match(commands[i], words, n);
-		if (*ret_words > 0)
-			return commands[i];
-	}
-	return NULL;
-}
-
 static int complain_unknown(const struct cli *cli, char *const *words, int n)
 {
-	size_t n_first = strlen(words[0]);
-
 	for (size_t i = 0; commands[i]; i++) {
-		const char *name = commands[i]->name;
-
-		if (strncmp(name, words[0], n_first) != 0 || name[n_first] != ' ')
+		if (!command_begins_with(commands[i], words[0]))
 			continue;
 		if (n < 2)
-			return output_usage(cli, "%s what? \"%s\" is one", words[0], name);
+			return output_usage(
+				cli, "%s what? \"%s\" is one", words[0], commands[i]->name);
 		return output_usage(cli, "%s %s: there is no such command", words[0], words[1]);
 	}
 	return output_usage(cli, "%s: there is no such command", words[0]);
@@ -105,7 +80,7 @@ static int run_help(struct cli *cli, char *const *words, int n)
 {
 	int n_words;
 
-	cli->command = command_find(words, n, &n_words);
+	cli->command = command_find(commands, words, n, &n_words);
 	if (n > 0 && !cli->command)
 		return complain_unknown(cli, words, n);
 	return print_help(cli);
@@ -154,8 +129,10 @@ static int read_and_run(struct cli *cli, struct arguments *arguments, char *cons
 		return run(cli, arguments);
 	if (strcmp(words[0], "help") == 0)
 		return run_help(cli, words + 1, n - 1);
+	if (strcmp(words[0], "complete") == 0)
+		return complete_print(cli, commands, shared_options, words + 1, n - 1);
 
-	command = command_find(words, n, &n_words);
+	command = command_find(commands, words, n, &n_words);
 	cli->command = command;
 	if (!command)
 		return complain_unknown(cli, words, n);

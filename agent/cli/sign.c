@@ -122,7 +122,7 @@ static int run_sign(const struct cli *cli, const struct arguments *arguments)
 
 static const struct option_spec sign_options[] = {
 	{ "key", "FILE", "the private key (JWK)", true, false },
-	{ "type", "KIND", "grant, revocation or policy", true, false },
+	{ "type", "grant|revocation|policy", "what it is", true, false },
 	{ "aud", "VM_ID", "the machine it is for", false, true },
 	{ "iss", "NAME", "who signs (the key's name)", false, false },
 	{ "sub", "NAME", "grant: the person it is for", false, false },
