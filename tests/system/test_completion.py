@@ -82,6 +82,7 @@ def test_whatever_is_typed_nothing_is_said(words):
     ("jitgated --che", ["--check"]),
     ("jitgated -c sig", ["signing.jwk"]),
     ("jitgate-poll --ver", ["--version"]),
+    ("jitgated --rem", ["--remove-gate"]),
     ("jitgate-server enr", ["enrollment"]),
     ("jitgate-server token rev", ["revoke"]),
     ("jitgate-server -c signing.jwk token li", ["list"]),
