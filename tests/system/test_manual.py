@@ -80,8 +80,11 @@ def test_no_page_names_an_option_that_does_not_exist():
 def test_no_page_refers_to_one_of_ours_that_does_not_exist():
     ours = {page.name for page in pages.PAGES}
     for page in pages.PAGES:
-        for name, number in re.findall(r"^\.(?:Pq )?(?:It )?Xr (jitgate\S*) (\d)", page.read_text(), re.MULTILINE):
+        for name, number in re.findall(r"Xr (jitgate\S*) (\d)", page.read_text()):
             assert f"{name}.{number}" in ours, page
+    for file in pages.ROOT.glob("**/README.md"):
+        for name, number in re.findall(r"(jitgate[\w.-]*)\((\d)\)", file.read_text()):
+            assert f"{name}.{number}" in ours, file
 
 
 @pytest.mark.parametrize("page", CONFIGURATIONS)
