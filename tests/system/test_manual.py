@@ -82,7 +82,7 @@ def test_no_page_refers_to_one_of_ours_that_does_not_exist():
     for page in pages.PAGES:
         for name, number in re.findall(r"Xr (jitgate\S*) (\d)", page.read_text()):
             assert f"{name}.{number}" in ours, page
-    for file in pages.ROOT.glob("**/README.md"):
+    for file in [pages.ROOT / "README.md", pages.ROOT / "contrib/control-plane/README.md"]:
         for name, number in re.findall(r"(jitgate[\w.-]*)\((\d)\)", file.read_text()):
             assert f"{name}.{number}" in ours, file
 
