@@ -39,6 +39,18 @@ def _setns(fd):
         raise OSError(ctypes.get_errno(), "setns")
 
 
+@contextlib.contextmanager
+def entered(fd):
+    """In the network namespace that fd stands for, until the end of the block."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    _setns(fd)
+    try:
+        yield
+    finally:
+        _setns(before)
+        os.close(before)
+
+
 class Namespace:
     """A network namespace. What is opened or started inside() belongs to it."""
 
@@ -56,13 +68,8 @@ class Namespace:
 
     @contextlib.contextmanager
     def inside(self):
-        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        _setns(self._fd)
-        try:
+        with entered(self._fd):
             yield self
-        finally:
-            _setns(before)
-            os.close(before)
 
     def run(self, *command, check=True, input=None, timeout=20):
         """Runs a command to its end and returns what it printed."""

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures: a network, and machines of the suite that this process tests, each with a disk of its own."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "system"))
+
+from guarded import Guarded  # noqa: E402
+from network import Network  # noqa: E402
+
+SUITE = os.environ.get("JITGATE_SUITE", "")
+MADE = pathlib.Path(os.environ.get("BUILD", "")) / "boot" / SUITE
+
+
+def pytest_configure(config):
+    """/run is the tests' own, on which all they make is kept, and the control groups are this process's."""
+    if not SUITE:
+        raise pytest.UsageError("run these with tests/boot/run: they need their own namespaces")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "jitgate-tests", "/run"], check=True)
+    subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)
+    # A group that hands controllers down holds no process.
+    own = pathlib.Path("/sys/fs/cgroup/tests")
+    own.mkdir()
+    (own / "cgroup.procs").write_text(str(os.getpid()))
+    for controller in "memory", "pids":
+        try:
+            pathlib.Path("/sys/fs/cgroup/cgroup.subtree_control").write_text(f"+{controller}")
+        except OSError:
+            pass  # it is not handed down to us, or the older control groups have it
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+@pytest.fixture(scope="session")
+def suite():
+    return SUITE
+
+
+@pytest.fixture
+def network():
+    made = Network()
+    yield made
+    made.close()
+
+
+def new_machine(directory, network, *layers):
+    return Guarded(directory, network, layers, SUITE, MADE / "next",
+                   binds=[f"{MADE}/now:/repository/now", f"{MADE}/next:/repository/next"])
+
+
+@pytest.fixture
+def bare(tmp_path, network):
+    """A machine as a provider hands it over: it is off, and has nothing of jitgate's."""
+    made = new_machine(tmp_path / "machine", network, MADE / "vm")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory):
+    """What the packages' installation, on a machine that was up, has left on its disk."""
+    directory = tmp_path_factory.mktemp("installed")
+    network = Network()
+    made = new_machine(directory / "machine", network, MADE / "vm")
+    made.boot()
+    made.apt("install", "jitgate", "jitgate-server")
+    made.power_off()
+    made.make_keys()
+    made.close()
+    network.close()
+    return made.upper
+
+
+@pytest.fixture
+def machine(tmp_path, network, installed):
+    """A machine with the packages, that guards ssh and the door; it is off."""
+    made = new_machine(tmp_path / "machine", network, installed, MADE / "vm")
+    made.configure()
+    yield made
+    made.close()
+
+
+_measured = {}
+
+
+@pytest.fixture
+def measure():
+    """measure(what, value): values that are told at the end of the run."""
+    return lambda what, value: _measured.setdefault(what, []).append(str(value))
+
+
+def pytest_terminal_summary(terminalreporter):
+    for what, values in _measured.items():
+        terminalreporter.write_line(f"measured: {what}: {', '.join(values)}")

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Installing: it locks nobody out, says what to do next, and brings all that it needs."""
+
+import stat
+
+from world import await_
+
+UNITS = "jitgated", "jitgate-poll", "jitgate-server"
+
+
+def mode(machine, name):
+    return stat.S_IMODE(machine.path(name).stat().st_mode)
+
+
+def test_installing_locks_nobody_out(bare):
+    """Nothing is enforced until there is a configuration, whatever is restarted meanwhile."""
+    network = bare.network
+    bare.boot()
+    assert bare.lets_in(network.stranger, 20)
+    said = bare.apt("install", "jitgate", "jitgate-server")
+    assert "/etc/jitgate/agent.conf" in said and "agent.conf.example" in said
+    assert "systemctl start jitgated" in said
+    assert "/etc/jitgate-server/server.conf" in said
+    for unit in UNITS:
+        assert bare.show(unit, "UnitFileState") == "enabled"
+        assert bare.show(unit, "ActiveState") == "inactive"
+        assert bare.show(unit, "ConditionResult") == "no"
+    assert "table inet jitgate" not in bare.ruleset()
+    assert bare.lets_in(network.stranger)
+    bare.reboot()
+    assert bare.state == "running"
+    assert not bare.gate_stands()
+    assert bare.lets_in(network.stranger, 20)
+
+
+def test_it_guards_once_it_is_configured(bare):
+    """As the text of the installation says."""
+    network = bare.network
+    bare.boot()
+    said = bare.apt("install", "jitgate")
+    bare.configure()
+    bare.run("jitgated", "-n")
+    assert bare.lets_in(network.stranger, 20)
+    assert "systemctl start jitgated jitgate-poll" in said
+    bare.systemctl("start", "jitgated", "jitgate-poll")
+    assert not bare.is_open(network.stranger)
+    bare.grant(network.requester)
+    assert bare.lets_in(network.requester)
+    bare.reboot()
+    assert bare.gate_stands() and not bare.is_open(network.stranger)
+    assert bare.lets_in(network.requester, 20)
+
+
+def test_installing_with_a_configuration_in_place_enforces_it(bare):
+    """As cloud-init may write it first. An ssh session that is open lives on."""
+    network = bare.network
+    bare.boot()
+    bare.apt("install", "jitgate")
+    bare.configure()
+    bare.apt("remove", "jitgate")
+    assert bare.lets_in(network.stranger, 20)
+    bare.apt("install", "jitgate")
+    bare.await_active()
+    assert not bare.is_open(network.stranger)
+    bare.grant(network.requester)
+    with bare.watched():
+        bare.apt("install", "--reinstall", "jitgate")
+
+
+def test_users_and_directories(machine):
+    machine.boot()
+    machine.run("getent", "group", "jitgate")
+    assert "jitgate-poll" in machine.run("id", "-nG", "jitgate-poll").stdout.split()
+    assert "jitgate" in machine.run("id", "-nG", "jitgate-poll").stdout.split()
+    machine.run("getent", "passwd", "jitgate-server")
+    machine.await_active()
+    assert mode(machine, "/var/lib/jitgate") == 0o700
+    assert mode(machine, "/var/log/jitgate") == 0o750
+    assert mode(machine, "/etc/jitgate") == 0o755
+    assert mode(machine, "/etc/jitgate-server") == 0o750
+    status = machine.run("stat", "-c", "%U:%G %a", "/run/jitgate", "/run/jitgate/agent.sock").stdout.splitlines()
+    assert status[0].startswith("root:")
+    # Nobody but root writes there, and anyone may submit what is signed.
+    assert not int(status[0].split()[1], 8) & 0o022
+    assert machine.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "jitgate", "submit", "--json",
+                       "-", input=machine.sign_grant(machine.network.requester)).returncode == 0
+    done = machine.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "jitgate", "grants", check=False)
+    assert done.returncode == 1 and "group jitgate" in done.stderr
+
+
+def test_a_bad_configuration_is_told_and_changes_nothing(machine):
+    """The first start fails, and says where the fault is; once mended it starts."""
+    machine.write("/etc/jitgate/agent.conf", "[agent]\nmood = enforce\n")
+    machine.boot()
+    assert machine.state == "degraded"
+    assert machine.show("jitgated", "ActiveState") == "failed" or machine.show("jitgated", "NRestarts") != "0"
+    messages = [str(r["MESSAGE"]) for r in machine.journal("--boot", "--unit=jitgated")]
+    assert any("agent.conf:2" in message and "mood" in message for message in messages)
+    machine.configure()
+    machine.systemctl("reset-failed", "jitgated", check=False)
+    machine.systemctl("start", "jitgated")
+    await_(machine.gate_stands, 10, "the gate stands")

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The control plane's package and the poll, under their units: a machine that is its own control plane."""
+
+import http.client
+import json
+import time
+
+import pytest
+
+from world import await_
+
+LISTEN = "127.0.0.1:8443"
+GROUP = "/subscriptions/s1/resourceGroups/rg"
+VM = f"{GROUP}/providers/Microsoft.Compute/virtualMachines/vm1"
+POLICY = f"{GROUP}/providers/Microsoft.Security/locations/here/jitNetworkAccessPolicies/default"
+
+
+class Plane:
+    def __init__(self, machine):
+        self.machine = machine
+        machine.path("/etc/jitgate/agent.conf").unlink()
+        machine.write("/etc/jitgate-server/signing.jwk", machine.chroot("jitgate", "key", "new", "--kid", "p1"), 0o640)
+        machine.write("/etc/jitgate-server/server.conf", f"[server]\nlisten = {LISTEN}\n", 0o640)
+        machine.chroot("chgrp", "jitgate-server", "/etc/jitgate-server/signing.jwk", "/etc/jitgate-server/server.conf")
+
+    def command(self, *arguments):
+        return self.machine.run("jitgate-server", *arguments).stdout.strip()
+
+    def call(self, method, path, body):
+        """As a client on the machine does; its answer must be a good one."""
+        connection = http.client.HTTPConnection(LISTEN, timeout=20)
+        with self.machine.inside():
+            connection.connect()
+        connection.request(method, f"{path}?api-version=2020-01-01", json.dumps(body),
+                           {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        assert answer.status in (200, 201, 202), text
+        return json.loads(text)
+
+    def set_up(self):
+        self.token = self.command("token", "new", "--principal", "bob@example.org", "--role", "administrator",
+                                  "--scope", "/")
+        self.call("PUT", POLICY, {"kind": "Basic", "properties": {"virtualMachines": [{"id": VM, "ports": [
+            {"number": 22, "protocol": "TCP", "allowedSourceAddressPrefix": "*",
+             "maxRequestAccessDuration": "PT3H"}]}]}})
+
+    def enroll(self):
+        fingerprint = json.loads(self.machine.run("jitgate", "key", "fingerprint", "--json",
+                                                  "/etc/jitgate-server/signing.jwk").stdout)["fingerprint"]
+        return self.machine.run("jitgate", "enroll", f"http://{LISTEN}", "--token", "-", "--replace",
+                                "--trust-fingerprint", fingerprint,
+                                input=self.command("enrollment", "new", "--vm", VM))
+
+    def ask(self, host):
+        end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3000))
+        return self.call("POST", f"{POLICY}/initiate", {"justification": "tests", "virtualMachines": [
+            {"id": VM, "ports": [{"number": 22, "endTimeUtc": end, "allowedSourceAddressPrefix": host.v4}]}]})
+
+
+def feed_state(machine):
+    done = machine.run("jitgate", "status", "--json", check=False)
+    return json.loads(done.stdout).get("feed", {}).get("state") if done.returncode == 0 else None
+
+
+@pytest.fixture
+def plane(machine):
+    made = Plane(machine)
+    machine.boot()
+    machine.await_active("jitgate-server")
+    made.set_up()
+    return made
+
+
+def test_a_machine_joins_and_is_served(plane):
+    """Enrolled, its poll reads the credential that is root's; a request opens the port; a reboot changes nothing."""
+    machine, network = plane.machine, plane.machine.network
+    assert machine.lets_in(network.stranger, 20)
+    plane.enroll()
+    assert machine.run("stat", "-c", "%U %a", "/etc/jitgate/feed-token").stdout == "root 600\n"
+    machine.systemctl("enable", "--now", "jitgated", "jitgate-poll")
+    await_(lambda: feed_state(machine) == "connected", 20, "the poll is connected")
+    await_(machine.gate_stands, 20, "the gate stands")
+    await_(lambda: not machine.is_open(network.stranger), 20, "the policy is in force")
+    plane.ask(network.requester)
+    await_(lambda: machine.lets_in(network.requester), 20, "the grant is there")
+    machine.systemctl("restart", "jitgate-server")
+    machine.systemctl("restart", "jitgate-poll")
+    await_(lambda: feed_state(machine) == "connected", 20, "the poll is connected")
+    machine.reboot()
+    assert machine.state == "running"
+    assert not machine.is_open(network.stranger)
+    assert machine.lets_in(network.requester, 20)
+    await_(lambda: feed_state(machine) == "connected", 20, "the poll is connected")
+    uid = machine.run("stat", "-c", "%U", f"/proc/{machine.main_pid('jitgate-poll')}").stdout
+    assert uid == "jitgate-poll\n"
+
+
+def test_restarting_upgrading_removing_and_purging_the_control_plane(plane):
+    machine = plane.machine
+    key = machine.path("/etc/jitgate-server/signing.jwk").read_text()
+    machine.follow_next()
+    machine.apt("upgrade")
+    machine.await_active("jitgate-server")
+    assert "+1" in machine.version("jitgate-server")
+    assert plane.call("PUT", POLICY, {"kind": "Basic", "properties": {"virtualMachines": []}})
+    machine.apt("remove", "jitgate-server")
+    assert machine.systemctl("is-active", "jitgate-server", check=False) == "inactive"
+    assert machine.path("/etc/jitgate-server/signing.jwk").read_text() == key
+    assert machine.path("/var/lib/jitgate-server/state.sqlite").exists()
+    said = machine.apt("purge", "jitgate-server")
+    assert "/var/lib/jitgate-server" in said and not machine.path("/var/lib/jitgate-server").exists()
+    assert machine.path("/etc/jitgate-server/signing.jwk").exists() and "/etc/jitgate-server" in said
+    assert "installed" in machine.version("jitgate")
