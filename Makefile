@@ -11,6 +11,7 @@
 #   make check-deb  build them twice, and require the same bytes; lintian
 #   make rpm        build RPMs into build/rpm; for RHEL 9, Fedora, and with Debian's rpmbuild
 #   make check-rpm  build them twice, look at them, and install, upgrade and remove them on a system that boots
+#   make check-boot boot Debian 11 to 13 in containers, and install, upgrade, break and remove the packages there
 #   make install    DESTDIR and PREFIX as usual
 #   make deps       install the Debian packages that all of these need
 #
@@ -192,7 +193,7 @@ lab:
 
 .PHONY: deps
 deps:
-	$(Q)packaging/install-packages build demo test bench fuzz package rpm
+	$(Q)packaging/install-packages build demo test bench fuzz package rpm boot
 
 .PHONY: install
 install: all
@@ -240,6 +241,12 @@ rpm:
 check-rpm:
 	$(Q)packaging/install-packages build rpm
 	$(Q)tests/packages/rpm/run $(VERSION) $(BUILD)
+
+# SUITES=bookworm boots that one alone.
+.PHONY: check-boot
+check-boot:
+	$(Q)packaging/install-packages boot
+	$(Q)BUILD=$(BUILD) tests/boot/run
 
 .PHONY: clean
 clean:

@@ -36,9 +36,14 @@ def pytest_configure(config):
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
-@pytest.fixture(scope="session")
-def suite():
-    return SUITE
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A test that fails shows what the machine says of it."""
+    report = (yield).get_result()
+    if report.failed:
+        for name in "bare", "machine":
+            if name in item.funcargs:
+                report.sections.append((name, item.funcargs[name].told()))
 
 
 @pytest.fixture

@@ -63,6 +63,16 @@ class Guarded(Machine):
         assert four == six
         return four
 
+    def told(self):
+        """What became of it, for whoever looks at a test that failed."""
+        if self.ended():
+            return self.console.read_text()
+        units = [f"{field}={name}.service" for name in ("jitgated", "jitgate-poll", "jitgate-server")
+                 for field in ("UNIT", "_SYSTEMD_UNIT")]
+        return "".join(self.run(*command, check=False).stdout for command in (
+            ["systemctl", "--failed"], ["systemctl", "status", "--lines=0", "jitgated", "jitgate-*"],
+            ["journalctl", "--no-pager", "--output=short-monotonic", "--lines=60", *" + ".join(units).split()]))
+
     # Packages
 
     def apt(self, *arguments, timeout=120):

@@ -70,6 +70,7 @@ class Machine:
 
     def boot(self, wait=True):
         """Switches it on; waits until all that starts at boot has started."""
+        await_(lambda: not self.network.has_card(f"vb-{self.name}"), 10, "the cable of the boot before is gone")
         command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--machine={self.name}",
                    f"--directory={self.root}", "--network-bridge=br0", "--boot", "--console=pipe",
                    "--link-journal=no", *(f"--bind-ro={bind}" for bind in self.binds)]

@@ -10,6 +10,8 @@ The machine's cable is plugged in anew at each boot, and both neighbours know it
 arrives from the first moment at which the card is up.
 """
 
+import socket
+
 from world import Namespace
 
 MACHINE4, MACHINE6 = "192.0.2.1", "2001:db8::1"
@@ -32,6 +34,10 @@ class Network:
         for host in self.requester, self.stranger:
             host.ip(*(f"neigh replace {address} lladdr {card} dev eth0 nud permanent"
                       for address in (MACHINE4, MACHINE6)))
+
+    def has_card(self, name):
+        with self.switch.inside():
+            return name in (card for _, card in socket.if_nameindex())
 
     def close(self):
         for namespace in self.stranger, self.requester, self.switch:

@@ -41,28 +41,29 @@ class Groups:
                     pass
 
 
-def run(suite, groups, arguments):
-    """Returns the exit status and what was printed."""
-    directory = BUILD / "boot" / suite
-    begun = time.monotonic()
-    done = subprocess.run([*TIED, HERE / "prepare", suite, directory], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, check=False)
-    prepared = time.monotonic()
-    if done.returncode == 0:
-        selects = any(not argument.startswith("-") and os.path.exists(argument.split("::")[0])
-                      for argument in arguments)
-        group = groups.make(suite)
-        done = subprocess.run(
-            ["setpriv", "--pdeathsig", "KILL", "sh", "-c", 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"', "sh",
-             group, *TIED, "--net", "--cgroup", "--", sys.executable, "-m", "pytest", "-p", "no:cacheprovider",
-             "--rootdir", HERE, "--tb", "short", "--basetemp", "/run/tests", "-q", "-rs", *arguments,
-             *([] if selects else [HERE])],
-            env=dict(os.environ, JITGATE_SUITE=suite), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            check=False)
-    print(f"== {suite}\n{done.stdout}{suite}: prepared in {prepared - begun:.0f} s, "
-          f"tested in {time.monotonic() - prepared:.0f} s, exit status {done.returncode}", flush=True)
-    return done.returncode
+def call(command, log, **options):
+    return subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False,
+                          **options).returncode
 
+
+def run(suite, groups, arguments):
+    """Returns the exit status. What is printed meanwhile is in a file, and is shown in the end."""
+    directory = BUILD / "boot" / suite
+    directory.mkdir(exist_ok=True)
+    begun = time.monotonic()
+    selects = any(not argument.startswith("-") and os.path.exists(argument.split("::")[0]) for argument in arguments)
+    with open(directory / "tests.log", "w") as log:
+        status = call([*TIED, HERE / "prepare", suite, directory], log)
+        prepared = time.monotonic()
+        if status == 0:
+            status = call(
+                ["setpriv", "--pdeathsig", "KILL", "sh", "-c", 'echo $$ >"$1/cgroup.procs"; shift; exec "$@"', "sh",
+                 groups.make(suite), *TIED, "--net", "--cgroup", "--", sys.executable, "-m", "pytest",
+                 "-p", "no:cacheprovider", "--rootdir", HERE, "--tb", "short", "--basetemp", "/run/tests", "-q", "-rs",
+                 *arguments, *([] if selects else [HERE])], log, env=dict(os.environ, JITGATE_SUITE=suite))
+    print(f"== {suite}\n{(directory / 'tests.log').read_text()}{suite}: prepared in {prepared - begun:.0f} s, "
+          f"tested in {time.monotonic() - prepared:.0f} s, exit status {status}", flush=True)
+    return status
 
 def main():
     suites = os.environ.get("SUITES", "").split() or SUITES

