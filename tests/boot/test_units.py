@@ -40,3 +40,9 @@ def test_the_daemon_holds_one_privilege(up):
     found = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert int(found["CapEff"], 16) == int(found["CapPrm"], 16) == 1 << 12
     assert found["NoNewPrivs"] == "1" and found["Seccomp"] == "2"
+
+
+def test_a_start_at_boot_is_not_disturbed(up):
+    """While systemd makes the service's namespaces, in /tmp among others, nothing clears /tmp."""
+    assert "systemd-tmpfiles-setup.service" in up.show("jitgated", "After").split()
+    assert up.show("jitgated", "NRestarts") == "0"
