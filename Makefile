@@ -3,6 +3,8 @@
 #   make            build the programs into build/
 #   make check      build, and run all tests
 #   make check-san  the same tests with programs that have sanitizers, built into build/san; mutants are left out
+#   make check-kernels  the tests that depend on the kernel most, on those of Debian 11, 12 and 13 in virtual machines;
+#                   SUITE=whole for all system tests, KERNELS=bullseye for one
 #   make demo       build, and play the story of one request on real parts
 #   make lab        build, and leave the demo's hosts running, with a shell
 #   make bench      build, and measure; prints the README's table
@@ -15,8 +17,8 @@
 #   make install    DESTDIR and PREFIX as usual
 #   make deps       install the Debian packages that all of these need
 #
-# check, check-san, demo, lab, bench, fuzz, deb, check-deb, rpm and check-rpm install what they need where they are run
-# by root. V=1 shows commands, SAN=1 builds with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
+# All that build, test or measure install what they need where they are run by root. V=1 shows commands, SAN=1 builds
+# with sanitizers, CC=clang changes the compiler, BUILD=DIR the directory.
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
@@ -167,7 +169,7 @@ mutants: all
 	$(Q)BUILD=$(BUILD) tests/system/mutants.py
 
 # Packages first: what is built next asks pkg-config for them.
-.PHONY: check check-san demo lab
+.PHONY: check check-san check-kernels demo lab
 check:
 	$(Q)packaging/install-packages build test
 	$(Q)$(MAKE) --no-print-directory all
@@ -181,6 +183,11 @@ check-san:
 	$(Q)$(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san unit
 	$(Q)$(MAKE) --no-print-directory SAN=1 BUILD=$(BUILD)/san system
 
+check-kernels:
+	$(Q)packaging/install-packages build test kernels
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)BUILD=$(BUILD) $(if $(KERNELS),KERNELS="$(KERNELS)") $(if $(SUITE),SUITE="$(SUITE)") tests/kernels/run
+
 demo:
 	$(Q)packaging/install-packages build demo
 	$(Q)$(MAKE) --no-print-directory all
@@ -193,7 +200,7 @@ lab:
 
 .PHONY: deps
 deps:
-	$(Q)packaging/install-packages build demo test bench fuzz package rpm boot
+	$(Q)packaging/install-packages build demo test bench fuzz package rpm boot kernels
 
 .PHONY: install
 install: all

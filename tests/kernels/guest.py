@@ -53,6 +53,7 @@ def main():
     subprocess.run(["modprobe", "virtio_console"], check=False)
     os.environ.update(PATH="/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", LANG="C.UTF-8")
     port = os.open(PORT, os.O_RDWR | os.O_CLOEXEC)
+    os.write(port, b"\n")  # a reset may have cut a line
     say(port, boot=read_boot_id())
     for line in lines(port):
         try:

@@ -7,6 +7,7 @@
     vdd  state    /state: a small disk that keeps what was synced
 """
 
+import contextlib
 import json
 import os
 import re
@@ -16,7 +17,8 @@ import subprocess
 import time
 
 BOOT_SECONDS = 120
-MEMORY = "3G"
+MEMORY = "2G"
+EMULATED_SLOWNESS = 6  # for the bounds of tests (tests/system/world.py)
 
 
 def has_kvm():
@@ -69,6 +71,7 @@ class Machine:
         self.console_path = f"{directory}/console.log"
         self.state = f"{directory}/state.ext4"
         subprocess.run(["mke2fs", "-q", "-t", "ext4", self.state, f"{state_megabytes}M"], check=True)
+        self.slowness = 1 if has_kvm() else EMULATED_SLOWNESS
         self.process = self.boot_id = None
 
     def command(self):
@@ -76,14 +79,14 @@ class Machine:
                   (f"{self.images}/{self.suite}/modules.ext4", "on"),
                   (self.tree, "on"), (self.state, "off")]
         accelerator = (["-accel", "kvm", "-cpu", "host"] if has_kvm() else
-                       ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"])
+                       ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem"])
         return ["qemu-system-x86_64", *accelerator, "-smp", str(self.processors), "-m", MEMORY,
                 "-nodefaults", "-no-user-config", "-display", "none",
                 "-serial", f"file:{self.console_path}",
                 *(["-rtc", f"base={self.rtc}"] if self.rtc else []),
                 "-kernel", f"{self.images}/{self.suite}/vmlinuz",
                 "-initrd", f"{self.images}/{self.suite}/initrd",
-                "-append", "console=ttyS0 quiet panic=5 mitigations=off nowatchdog tsc=reliable"
+                "-append", "console=ttyS0 quiet panic=5 mitigations=off nowatchdog init_on_alloc=0 audit=0 rcupdate.rcu_expedited=1 tsc=reliable"
                 " clocksource=tsc random.trust_cpu=on apparmor=1 security=apparmor",
                 *(argument for path, snapshot in drives for argument in
                   ("-drive", f"file={path},format=raw,if=virtio,snapshot={snapshot}")),
@@ -93,6 +96,9 @@ class Machine:
                 "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"]
 
     def start(self):
+        for name in "qmp", "guest":
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.directory}/{name}")
         with open(f"{self.directory}/qemu.log", "ab") as log:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *self.command()],
@@ -117,7 +123,8 @@ class Machine:
             return file.read()
 
     def await_boot(self, bound=BOOT_SECONDS):
-        """Until it has booted, another time if it had before."""
+        """Until it has booted, another time if it had before; what a command printed before that."""
+        printed = ""
         deadline = time.monotonic() + bound
         while True:
             try:
@@ -126,7 +133,8 @@ class Machine:
                 raise Failed(f"{error}: {self.log()[-3000:]}") from None
             if message.get("boot", self.boot_id) != self.boot_id:
                 self.boot_id = message["boot"]
-                return
+                return printed
+            printed += message.get("output", "")
 
     # Power
 
@@ -145,15 +153,16 @@ class Machine:
             pass
 
     def reset(self):
-        """As if the power had failed: at once."""
+        """As if the power had failed: at once. What a command printed that was not followed to its end."""
         self.qmp("system_reset")
-        self.await_boot()
+        return self.await_boot()
 
-    def close(self):
+    def stop(self):
         if self.process and self.process.poll() is None:
             self.process.kill()
         if self.process:
             self.process.wait()
+        self.boot_id = None
 
     # Programs
 

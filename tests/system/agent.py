@@ -10,13 +10,13 @@ import subprocess
 import time
 import uuid
 
-from world import await_
+from world import SLOWNESS, await_
 
 BUILD = os.environ.get("BUILD", "build")
 with open(f"{BUILD}/jitgated", "rb") as program:
     SANITIZED = b"__asan_init" in program.read()
 VM_ID = "vm-under-test"
-READY_SECONDS = 10
+READY_SECONDS = 10 * SLOWNESS
 DEFAULT_PORTS = {
     "ssh": {"number": 22, "max_request_access_duration": "PT1H"},
     "dns": {"number": 53, "protocol": "UDP", "max_request_access_duration": "PT1H"},
@@ -25,7 +25,7 @@ DEFAULT_PORTS = {
 
 def allowing(seconds):
     """A bound for what a program does by itself: with sanitizers it takes some times as long."""
-    return seconds * (5 if SANITIZED else 1)
+    return seconds * SLOWNESS * (5 if SANITIZED else 1)
 
 
 class VarlinkError(Exception):
@@ -82,7 +82,7 @@ def new_key(directory, kid):
 
 def run_jitgate(*arguments, input=None, check=True):
     return subprocess.run([f"{BUILD}/jitgate", *map(str, arguments)], input=input, check=check,
-                          capture_output=True, text=True, timeout=20)
+                          capture_output=True, text=True, timeout=20 * SLOWNESS)
 
 
 def sign(key, kind, claims):
@@ -111,7 +111,9 @@ class Agent:
         self.socket_path = directory / "run" / "agent.sock"
         self.log_path = directory / "jitgated.log"
         self.process = None
-        self.key = new_key(directory, "k1")
+        self.key = directory / "k1.jwk"
+        if not self.key.exists():
+            new_key(directory, "k1")
         self.trust(self.key)
         self.settings, self.ports = {}, dict(DEFAULT_PORTS)
         self.configure()
@@ -192,7 +194,7 @@ class Agent:
     def stop(self, signal_number=signal.SIGTERM, bound=5):
         """Ends the daemon and waits for that; returns its exit status."""
         self.process.send_signal(signal_number)
-        status = self.process.wait(bound)
+        status = self.process.wait(bound * SLOWNESS)
         self._forget_notifications()
         return status
 

@@ -4,4 +4,4 @@
 from agent import (BUILD, SANITIZED, VM_ID, Agent, Varlink, VarlinkError, allowing, new_key,
                    port_claim, run_jitgate, sign)
 from sockets import Listener, Session, Udp, connect, is_open
-from world import Namespace, World, await_
+from world import SLOWNESS, Namespace, World, await_

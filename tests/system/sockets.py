@@ -6,8 +6,10 @@ import itertools
 import socket
 import struct
 
-ANSWER_SECONDS = 5.0  # for what must come: retransmissions included
-SILENCE_SECONDS = 0.3  # for what must not: a packet takes some 50 microseconds here
+from world import SLOWNESS
+
+ANSWER_SECONDS = 5.0 * SLOWNESS  # for what must come: retransmissions included
+SILENCE_SECONDS = 0.3 * SLOWNESS  # for what must not: a packet takes some 50 microseconds here
 
 _serial = itertools.count()
 
