@@ -72,8 +72,7 @@ void audit_set_bytes_max(struct audit *audit, uint64_t n_bytes_max)
 	audit->file.n_bytes_max = n_bytes_max;
 }
 
-int audit_list(
-	const struct audit *audit, uint64_t after, size_t n_max, size_t n_bytes_max, json_t *list)
+int audit_list(struct audit *audit, uint64_t after, size_t n_max, size_t n_bytes_max, json_t *list)
 {
 	return audit_file_list(&audit->file, after, n_max, n_bytes_max, list);
 }

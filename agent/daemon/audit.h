@@ -71,7 +71,6 @@ void audit_set_bytes_max(struct audit *audit, uint64_t n_bytes_max);
 uint64_t audit_newest(const struct audit *audit);
 
 /* The records above after that the files have, as audit_file_list(). */
-int audit_list(
-	const struct audit *audit, uint64_t after, size_t n_max, size_t n_bytes_max, json_t *list);
+int audit_list(struct audit *audit, uint64_t after, size_t n_max, size_t n_bytes_max, json_t *list);
 
 void audit_write(struct audit *audit, const struct audit_record *record);

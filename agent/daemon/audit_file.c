@@ -24,6 +24,35 @@ static int hash_line(const char *line, size_t n_bytes, char ret[static AUDIT_HAS
 }
 
 /*
+ * After a power failure a file may have grown by what was never written: zeros (ext4 commits a size
+ * with another file's fsync). They are cut off. Returns the size that is left, or -errno.
+ */
+static off_t cut_zeros(int fd, char block[static AUDIT_LINE_BYTES_MAX])
+{
+	struct stat stat;
+	off_t left;
+
+	if (fstat(fd, &stat) < 0)
+		return -errno;
+	left = stat.st_size;
+	while (left > 0) {
+		off_t from = left > AUDIT_LINE_BYTES_MAX ? left - AUDIT_LINE_BYTES_MAX : 0;
+		ssize_t n = pread(fd, block, left - from, from);
+
+		if (n != left - from)
+			return n < 0 ? -errno : -EIO;
+		while (n > 0 && block[n - 1] == '\0')
+			n--;
+		left = from + n;
+		if (n > 0)
+			break;
+	}
+	if (left < stat.st_size && ftruncate(fd, left) < 0)
+		return -errno;
+	return left;
+}
+
+/*
  * The last line gives the sequence number and the hash to go on from. A torn one (the machine
  * stopped while it was written) is ended with a newline: the chain goes on over it, so that it is
  * not lost. Returns 1, or 0 where there is none, or -errno.
@@ -32,19 +61,17 @@ static int resume_from(struct audit_file *file, int fd, uint64_t *ret_sequence)
 {
 	_cleanup_(freep) char *tail = malloc(AUDIT_LINE_BYTES_MAX);
 	json_auto_t *last = NULL;
-	struct stat stat;
 	const char *line;
-	off_t from;
+	off_t size, from;
 	ssize_t n;
 	int r;
 
 	if (!tail)
 		return -ENOMEM;
-	if (fstat(fd, &stat) < 0)
-		return -errno;
-	if (stat.st_size == 0)
-		return 0;
-	from = stat.st_size > AUDIT_LINE_BYTES_MAX ? stat.st_size - AUDIT_LINE_BYTES_MAX : 0;
+	size = cut_zeros(fd, tail);
+	if (size <= 0)
+		return (int)size;
+	from = size > AUDIT_LINE_BYTES_MAX ? size - AUDIT_LINE_BYTES_MAX : 0;
 	n = pread(fd, tail, AUDIT_LINE_BYTES_MAX, from);
 	if (n <= 0)
 		return n < 0 ? -errno : 0;
@@ -119,11 +146,18 @@ void audit_file_done(struct audit_file *file)
 	free(TAKE_PTR(file->rotated_path));
 }
 
+static void sync_appended(struct audit_file *file)
+{
+	if (file->fd >= 0 && file->is_unsynced)
+		file->is_unsynced = fdatasync(file->fd) < 0;
+}
+
 /* Where the file can't be renamed or made anew, it grows on: nothing is lost for want of room. */
 static void rotate(struct audit_file *file)
 {
 	int fd;
 
+	sync_appended(file);
 	if (rename(file->path, file->rotated_path) < 0)
 		return;
 	fd = open_current(file);
@@ -164,6 +198,7 @@ int audit_file_append(struct audit_file *file, json_t *record)
 		return error;
 	}
 	line[n] = '\0';
+	file->is_unsynced = true;
 	return hash_line(line, n, file->previous);
 }
 
@@ -312,8 +347,8 @@ static int list_file(const char *path, uint64_t after, char *block, struct listi
 	return list_from(&lines, after, listing);
 }
 
-int audit_file_list(const struct audit_file *file, uint64_t after, size_t n_max, size_t n_bytes_max,
-	json_t *list)
+int audit_file_list(
+	struct audit_file *file, uint64_t after, size_t n_max, size_t n_bytes_max, json_t *list)
 {
 	_cleanup_(freep) char *block = malloc(AUDIT_LINE_BYTES_MAX + 1);
 	struct listing listing = { .list = list, .n_max = n_max, .n_bytes_left = n_bytes_max };
@@ -321,6 +356,7 @@ int audit_file_list(const struct audit_file *file, uint64_t after, size_t n_max,
 
 	if (!block)
 		return -ENOMEM;
+	sync_appended(file);
 	r = list_file(file->rotated_path, after, block, &listing);
 	return r < 0 ? r : list_file(file->path, after, block, &listing);
 }

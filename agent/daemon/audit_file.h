@@ -21,6 +21,7 @@ struct audit_file {
 	char *path;
 	char *rotated_path;
 	int fd; /* -1: can't be written */
+	bool is_unsynced; /* what was appended may be lost with the machine's power */
 	bool was_empty; /* when it was opened: what was in it may be gone */
 	uint64_t n_bytes_max;
 	char previous[AUDIT_HASH_HEX + 1]; /* of the last line */
@@ -39,8 +40,9 @@ int audit_file_append(struct audit_file *file, json_t *record);
 /*
  * Appends to list the records whose sequence number is above after, oldest first, out of both
  * files: at most n_max, and no more once their lines come to n_bytes_max. Lines that are no records
- * are passed over. What is searched is a few blocks of the files, whatever their size. Returns 0 or
- * -errno; a file that is not there has no records.
+ * are passed over. What is told is on the disk before: else numbers would come twice, with other
+ * content, when power fails in between. What is searched is a few blocks of the files, whatever
+ * their size. Returns 0 or -errno; a file that is not there has no records.
  */
-int audit_file_list(const struct audit_file *file, uint64_t after, size_t n_max, size_t n_bytes_max,
-	json_t *list);
+int audit_file_list(
+	struct audit_file *file, uint64_t after, size_t n_max, size_t n_bytes_max, json_t *list);

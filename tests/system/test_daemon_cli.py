@@ -343,6 +343,18 @@ def test_the_chain_goes_on(audited):
     path.unlink()
 
 
+@pytest.mark.parametrize("n_zeros", [1, 700, 200000])
+def test_the_chain_goes_on_after_a_power_failure(audited, n_zeros):
+    """It may leave zeros where a file had grown and nothing was written yet."""
+    agent = audited
+    path = agent.directory / "log" / "audit.jsonl"
+    with open(path, "ab") as file:
+        file.write(bytes(n_zeros))
+    agent.start()
+    assert agent.cli("audit", "verify").returncode == DONE
+    assert b"\0" not in path.read_bytes()
+
+
 def test_audit_shows_the_last_records(agent):
     agent.start()
     for i in range(60):
