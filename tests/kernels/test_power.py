@@ -50,8 +50,11 @@ class Book:
     def __init__(self):
         self.seen = {kind: set() for kind in
                      ("local", "granting", "granted", "revoking", "revoked")}
+        self.told = {}
 
     def write(self, message):
+        if "told" in message:
+            self.told[message["told"]] = message["event"]
         for kind, ids in self.seen.items():
             if kind in message:
                 assert message.get("durable", True)
@@ -63,6 +66,9 @@ class Book:
         assert not lost, f"answered, and gone: {lost}"
         assert not active & self.seen["revoked"], "revoked, and back"
         assert active <= self.seen["granting"], "never asked for"
+        other = {number for number, event in self.told.items()
+                 if found["records"].get(str(number)) != event}
+        assert not other, f"told of, and gone or another: {other}"
         assert not active & self.seen["local"] and set(found["elements"]) <= active
 
 
@@ -82,7 +88,7 @@ def test_reset_while_grants_stream_in(machine):
             book.write(message)
         found = single(machine, "look")
         book.check(found)
-        print(f"reset {n}: {len(book.seen['granted'])} grants answered so far,"
+        print(f"reset {n}: {len(book.told)} records told, {len(book.seen['granted'])} grants answered so far,"
               f" {len(book.seen['revoked'])} revocations,"
               f" {'a torn tail was dropped' if found['damaged'] else 'no torn tail'},"
               f" audit log {'sound' if found['verify'] == 0 else 'NOT sound'}")

@@ -72,9 +72,30 @@ class Sender(threading.Thread):
                 say(granted=claims["jti"], durable=answer["durable"])
 
 
+class Reader(threading.Thread):
+    """Tells the audit log's records as jitgate-poll brings them to the control plane."""
+
+    def __init__(self, agent):
+        super().__init__(daemon=True)
+        self.connection = agent.connect()
+
+    def run(self):
+        after = 0
+        while True:
+            for event in self.connection.call("ListEvents", after=after)["events"]:
+                after = event["sequence"]
+                say(told=after, event=as_text(event))
+            time.sleep(0.05)
+
+
+def as_text(event):
+    return json.dumps({**event, "previous": None}, sort_keys=True)
+
+
 def stream(world, seed):
     """Until the machine ends."""
     agent = make_agent(world).start()
+    Reader(agent).start()
     say(local=grant_locally(agent, "192.0.2.200"))
     senders = [Sender(agent, f"{seed} {i}") for i in range(SENDERS)]
     for sender in senders:
@@ -90,7 +111,8 @@ def tell(agent):
         elements=sorted({element.grant for element in granted(agent.namespace)}),
         behind="clockBehindUntil" in agent.call("Status"),
         damaged=len(agent.audit("ledger_damaged")), log=agent.log()[-2000:],
-        verify=agent.cli("audit", "verify").returncode)
+        verify=agent.cli("audit", "verify").returncode,
+        records={event["sequence"]: as_text(event) for event in agent.audit()})
 
 
 def look(world):
