@@ -106,7 +106,7 @@ void help_print_program(
 	for (; *commands; commands++)
 		printf("  %-15s  %s\n", (*commands)->name, (*commands)->summary);
 	options_print("Options", shared_options, options_width(shared_options));
-	printf("\n\"jitgate COMMAND --help\" tells more of a command.\n"
+	printf("\n\"jitgate COMMAND --help\" tells more of a command, jitgate(1) all of it.\n"
 	       "\nExit codes: 0 done, 1 refused or failed, 2 usage, 3 no agent,\nor no control "
 	       "plane.\n"
 	       "\nExample:\n  jitgate grants\n");
