@@ -82,6 +82,8 @@ $(BUILD)/%.o: %.c Makefile
 	$(Q)$(COMPILE) -c -o $@ $<
 
 $(BUILD)/agent/daemon/interface.o: agent/daemon/io.jitgate.Agent.varlink
+# Link-time optimization, which some packagers turn on, does not see symbols that are made by assembler.
+$(BUILD)/agent/daemon/interface.o: override CFLAGS += -fno-lto
 
 $(BUILD)/libjitgate.a: $(common) $(nft) $(daemon)
 	$(call say,AR)
