@@ -62,7 +62,7 @@ static void append(struct audit_file *file, uint64_t sequence)
 	assert_null(json_object_get(record, "previous"));
 }
 
-static size_t list(const struct audit_file *file, uint64_t after, size_t n_max, size_t n_bytes_max,
+static size_t list(struct audit_file *file, uint64_t after, size_t n_max, size_t n_bytes_max,
 	uint64_t *ret_first, uint64_t *ret_last)
 {
 	json_auto_t *found = json_array();
