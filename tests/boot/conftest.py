@@ -36,14 +36,15 @@ def pytest_configure(config):
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
+_machines = []
+
+
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item):
-    """A test that fails shows what the machine says of it."""
+def pytest_runtest_makereport():
+    """A test that fails shows what its machine says of it."""
     report = (yield).get_result()
-    if report.failed:
-        for name in "bare", "machine":
-            if name in item.funcargs:
-                report.sections.append((name, item.funcargs[name].told()))
+    if report.failed and _machines:
+        report.sections.append(("machine", _machines[-1].told()))
 
 
 @pytest.fixture
@@ -54,8 +55,9 @@ def network():
 
 
 def new_machine(directory, network, *layers):
-    return Guarded(directory, network, layers, SUITE, MADE / "next",
-                   binds=[f"{MADE}/now:/repository/now", f"{MADE}/next:/repository/next"])
+    _machines.append(Guarded(directory, network, layers, SUITE, MADE / "next",
+                             binds=[f"{MADE}/now:/repository/now", f"{MADE}/next:/repository/next"]))
+    return _machines[-1]
 
 
 @pytest.fixture
@@ -88,6 +90,16 @@ def machine(tmp_path, network, installed):
     made.configure()
     yield made
     made.close()
+
+
+@pytest.fixture
+def guarded(machine):
+    """The same, up, with a grant for the requester alone."""
+    machine.boot()
+    machine.grant(machine.network.requester)
+    assert machine.lets_in(machine.network.requester, 20)
+    assert not machine.is_open(machine.network.stranger)
+    return machine
 
 
 _measured = {}

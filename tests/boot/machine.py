@@ -43,6 +43,7 @@ class Machine:
         self.group = pathlib.Path("/sys/fs/cgroup") / self.name
         self.group.mkdir()
         self.console = self.directory / "console"
+        self.console.touch()
         self.process = None
         self.sockets = []
 
@@ -153,6 +154,11 @@ class Machine:
 
     def show(self, unit, name):
         return self.systemctl("show", "--property", name, unit).partition("=")[2]
+
+    def failed(self):
+        """Those units of ours that failed. Others may have, where a container lacks what they want."""
+        lines = self.systemctl("list-units", "--failed", "--plain", "--no-legend").splitlines()
+        return [line.split()[0] for line in lines if "jitgate" in line]
 
     def main_pid(self, unit):
         """As this machine's own systemd counts them."""

@@ -5,8 +5,6 @@ import os
 import shutil
 import signal
 
-import pytest
-
 from guarded import SSH
 from network import MACHINE4
 from sockets import is_open
@@ -14,15 +12,6 @@ from world import await_
 
 PROGRAM = "/usr/sbin/jitgated"
 N_KILLS = 12  # more than systemd's own limit of starts
-
-
-@pytest.fixture
-def guarded(machine):
-    """Up, with a grant for the requester."""
-    machine.boot()
-    machine.grant(machine.network.requester)
-    assert machine.lets_in(machine.network.requester, 20)
-    return machine
 
 
 def kill(machine, number=signal.SIGKILL):

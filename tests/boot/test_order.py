@@ -94,7 +94,7 @@ def test_what_is_valid_comes_back(machine, how):
     else:
         machine.cut_power()
         machine.boot()
-    assert machine.state == "running"
+    assert not machine.failed()
     assert machine.grants() == {signed: "active"}
     assert machine.lets_in(network.requester, 20)
     assert not machine.is_open(network.stranger)

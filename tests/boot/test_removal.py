@@ -8,15 +8,6 @@ import pytest
 from world import await_
 
 
-@pytest.fixture
-def guarded(machine):
-    machine.boot()
-    machine.grant(machine.network.requester)
-    assert machine.lets_in(machine.network.requester, 20)
-    assert not machine.is_open(machine.network.stranger)
-    return machine
-
-
 def test_removing_takes_the_gate_away(guarded):
     network = guarded.network
     said = guarded.apt("remove", "jitgate")
@@ -27,7 +18,7 @@ def test_removing_takes_the_gate_away(guarded):
     assert not guarded.path("/usr/sbin/jitgated").exists()
     assert guarded.systemctl("is-active", "jitgated", "jitgate-poll", check=False).split() == ["inactive"] * 2
     guarded.reboot()
-    assert guarded.state == "running"
+    assert not guarded.failed()
     assert not guarded.gate_stands() and guarded.lets_in(network.stranger, 20)
 
 

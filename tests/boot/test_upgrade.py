@@ -22,15 +22,6 @@ def by_dist_upgrade(machine):
     return machine.apt("dist-upgrade")
 
 
-@pytest.fixture
-def guarded(machine):
-    """Up, with a grant for the requester."""
-    machine.boot()
-    machine.grant(machine.network.requester)
-    assert machine.lets_in(machine.network.requester, 20)
-    return machine
-
-
 @pytest.mark.parametrize("how", [by_file, by_upgrade, by_dist_upgrade])
 def test_an_upgrade_leaves_no_gap(guarded, how, measure):
     before, pid = guarded.version(), guarded.main_pid("jitgated")
