@@ -18,6 +18,8 @@ import time
 
 BOOT_SECONDS = 120
 MEMORY = "2G"
+# No wider registers than these: glibc would use them, and emulated they are slower.
+EMULATED_PROCESSOR = "Nehalem,+rdrand"
 EMULATED_SLOWNESS = 6  # for the bounds of tests (tests/system/world.py)
 
 
@@ -79,7 +81,7 @@ class Machine:
                   (f"{self.images}/{self.suite}/modules.ext4", "on"),
                   (self.tree, "on"), (self.state, "off")]
         accelerator = (["-accel", "kvm", "-cpu", "host"] if has_kvm() else
-                       ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", "Nehalem"])
+                       ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", EMULATED_PROCESSOR])
         return ["qemu-system-x86_64", *accelerator, "-smp", str(self.processors), "-m", MEMORY,
                 "-nodefaults", "-no-user-config", "-display", "none",
                 "-serial", f"file:{self.console_path}",

@@ -123,7 +123,7 @@ def prepare(world):
     """Grants of each kind, and a clean stop."""
     agent, now = make_agent(world).start(), int(time.time())
     agent.grant("22/tcp", "192.0.2.7", seconds=3000, jti="kept")
-    agent.grant("22/tcp", "192.0.2.8", jti="scheduled", nbf=now + 3000, exp=now + 4000)
+    agent.grant("22/tcp", "192.0.2.8", jti="scheduled", nbf=now + 3000, exp=now + 3500)
     agent.grant("22/tcp", "192.0.2.9", seconds=3000, jti="revoked")
     agent.revoke("revoked")
     local = grant_locally(agent, "192.0.2.200")
@@ -139,7 +139,7 @@ def no_clock(world, document, wall_clock):
     assert records and "clockBehindUntil" in agent.call("Status")
     assert agent.call("ListGrants")["grants"] == [] and granted(agent.namespace) == []
     assert not is_open(world.requester, "192.0.2.1", 22)
-    for submitted in document, agent.sign_grant("22/tcp", "192.0.2.12", jti="of 1970"):
+    for submitted in document, agent.sign_grant("22/tcp", "192.0.2.12", jti="of-1970"):
         try:
             agent.submit(submitted)
             raise AssertionError("admitted")
@@ -170,8 +170,8 @@ def sleep(world, how, seconds):
     """Sleeps until it is woken, with a grant that ends meanwhile."""
     agent = make_agent(world).start()
     Listener(world.vm, "0.0.0.0", 22)
-    agent.grant("22/tcp", "192.0.2.7", seconds=int(seconds), jti=f"ends in {how}")
-    agent.grant("22/tcp", "192.0.2.8", seconds=3000, jti=f"outlives {how}")
+    agent.grant("22/tcp", "192.0.2.7", seconds=int(seconds), jti=f"ends-in-{how}")
+    agent.grant("22/tcp", "192.0.2.8", seconds=3000, jti=f"outlives-{how}")
     assert is_open(world.requester, "192.0.2.1", 22)
     before = time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic()
     say(sleeps=how)
@@ -179,7 +179,7 @@ def sleep(world, how, seconds):
         file.write(how)
     slept = (time.clock_gettime(time.CLOCK_BOOTTIME) - before[0]) - (time.monotonic() - before[1])
     woke = time.monotonic()
-    await_(lambda: f"ends in {how}" not in {e.grant for e in granted(agent.namespace)},
+    await_(lambda: f"ends-in-{how}" not in {e.grant for e in granted(agent.namespace)},
            what="shut after waking")
     say(slept=slept, shut_after=time.monotonic() - woke)
     assert not is_open(world.requester, "192.0.2.1", 22)

@@ -79,7 +79,7 @@ def test_set_back(world, agent, clock):
     agent.await_audit("clock_stepped")
     assert "clockBehindUntil" in agent.call("Status")
     assert refusal(agent, document) == "clock_behind"
-    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.10", jti="of then")) == "clock_behind"
+    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.10", jti="of-then")) == "clock_behind"
     assert is_open(world.requester, "192.0.2.1", 22), "what was granted is not taken back"
     agent.await_expired("short", 15)
     assert time.clock_gettime(time.CLOCK_BOOTTIME) - begun < 15 + 5
@@ -117,11 +117,11 @@ def test_set_forward_and_right_again(agent, clock):
     agent.start()
     clock.step(24 * HOUR)
     agent.await_audit("clock_stepped")
-    agent.grant("22/tcp", "192.0.2.7", seconds=600, jti="of tomorrow")
+    agent.grant("22/tcp", "192.0.2.7", seconds=600, jti="of-tomorrow")
     clock.set_right()
     agent.await_audit("clock_stepped", count=2)
     assert "clockBehindUntil" in agent.call("Status")
-    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.8", jti="of today")) == "clock_behind"
+    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.8", jti="of-today")) == "clock_behind"
     agent.call("Grant", ports=[{"number": 22, "protocol": "TCP",
                                 "allowedSourceAddressPrefixes": ["192.0.2.9"]}],
                seconds=60, reason="the clock was wrong")
