@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A virtual machine with one of Debian's kernels, from outside: its power and its clock by QMP, its programs by guest.py.
+"""A virtual machine with one of Debian's kernels, from outside: its power by QMP, its programs by
+guest/obey.py.
 
     vda  root     written to a copy that ends with the machine
     vdb  modules  the kernel's

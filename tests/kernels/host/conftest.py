@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Machines with the kernel that this process is for. tests/kernels/run says which, and guest/ runs in them."""
+"""Machines with the kernel that this process is for. tests/kernels/run says which."""
 
 import os
 
 import pytest
 
 from machine import Machine
-
-collect_ignore = ["guest"]
 
 
 def pytest_configure(config):
