@@ -147,6 +147,7 @@ def no_clock(world, document, wall_clock):
             assert error.parameters["code"] == "clock_behind", error
     time.clock_settime(time.CLOCK_REALTIME, float(wall_clock))
     await_(lambda: "clockBehindUntil" not in agent.call("Status"), what="it caught up")
+    agent.await_state("kept", "active")
     agent.submit(document)
     tell(agent)
     assert is_open(world.requester, "192.0.2.1", 22)
@@ -167,13 +168,15 @@ def no_clock(world, document, wall_clock):
 
 
 def sleep(world, how, seconds):
-    """Sleeps until it is woken, with a grant that ends meanwhile."""
-    agent = make_agent(world).start()
+    """Sleeps until it is woken, with a grant that ends meanwhile. From idleness the alarm of the machine's clock wakes it."""
+    agent = make_agent(world, how).start()
+    alarm = f"+{int(seconds) + 1}" if how == "freeze" else "0"
     Listener(world.vm, "0.0.0.0", 22)
     agent.grant("22/tcp", "192.0.2.7", seconds=int(seconds), jti=f"ends-in-{how}")
     agent.grant("22/tcp", "192.0.2.8", seconds=3000, jti=f"outlives-{how}")
     assert is_open(world.requester, "192.0.2.1", 22)
     before = time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic()
+    pathlib.Path("/sys/class/rtc/rtc0/wakealarm").write_text(alarm, encoding="ascii")
     say(sleeps=how)
     with open("/sys/power/state", "w", encoding="ascii") as file:
         file.write(how)

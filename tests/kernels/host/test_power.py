@@ -120,8 +120,8 @@ def test_sleep(machine, how):
     assert next(messages) == {"sleeps": how}
     if how == "mem":
         machine.await_event("SUSPEND", 60)
-    time.sleep(seconds + 1)  # nothing to await: it must pass while the machine sleeps
-    machine.qmp("system_wakeup")
+        time.sleep(seconds + 1)  # nothing to await: it must pass while the machine sleeps
+        machine.qmp("system_wakeup")
     woken = next(messages)
     print(f"{how}: slept {woken['slept']:.0f} s, shut {woken['shut_after'] * 1000:.0f} ms after waking")
     found = next(messages)
