@@ -89,7 +89,8 @@ class Machine:
                 *(["-rtc", f"base={self.rtc}"] if self.rtc else []),
                 "-kernel", f"{self.images}/{self.suite}/vmlinuz",
                 "-initrd", f"{self.images}/{self.suite}/initrd",
-                "-append", "console=ttyS0 quiet panic=5 mitigations=off nowatchdog init_on_alloc=0 rcupdate.rcu_expedited=1 tsc=reliable"
+                "-append", "console=ttyS0 quiet panic=5 mitigations=off nowatchdog"
+                " init_on_alloc=0 rcupdate.rcu_expedited=1 tsc=reliable"
                 " clocksource=tsc random.trust_cpu=on apparmor=1 security=apparmor",
                 *(argument for path, snapshot in drives for argument in
                   ("-drive", f"file={path},format=raw,if=virtio,snapshot={snapshot}")),
