@@ -9,12 +9,15 @@
 #include "agent/cli/client.h"
 #include "agent/cli/conf_edit.h"
 #include "agent/cli/output.h"
+#include "agent/cli/ownership.h"
 #include "agent/cli/staged.h"
 #include "agent/common/config.h"
 #include "agent/common/file.h"
 #include "agent/common/settings.h"
 
 #define LINE_BYTES_ADDED 64 /* at most: "mode = enforce", and its section */
+#define OTHER_MEANS \
+	"have it say mode = enforce by other means, and jitgate reload: that confirms too"
 
 /* The agent's configuration, which is to say mode = enforce once the agent does it. */
 struct lasting {
@@ -59,6 +62,19 @@ static int read_mode(const struct cli *cli, const char *path, enum gate_mode *re
 	return EXIT_DONE;
 }
 
+/* The agent told the path. One that is taken over must not have root write where it likes. */
+static int check_ownership(const struct cli *cli, const char *path)
+{
+	char place[PATH_MAX];
+	int r = ownership_check(path, place);
+
+	if (r == OWNERSHIP_OTHERS)
+		return give_up(cli, 0,
+			"%s is not written to: %s is not root's alone to change; " OTHER_MEANS,
+			path, place);
+	return r < 0 ? give_up(cli, r, "%s: %s", path, strerror(-r)) : EXIT_DONE;
+}
+
 static int write_mode(const struct cli *cli, struct lasting *lasting)
 {
 	struct staged *staged = &lasting->staged;
@@ -67,6 +83,9 @@ static int write_mode(const struct cli *cli, struct lasting *lasting)
 	size_t n_bytes;
 	int r;
 
+	r = check_ownership(cli, lasting->path);
+	if (r != EXIT_DONE)
+		return r;
 	r = file_read(lasting->path, SETTINGS_FILE_BYTES_MAX, &text, &n_bytes);
 	if (r < 0)
 		return give_up(cli, r, "%s: %s", lasting->path, strerror(-r));
@@ -77,10 +96,8 @@ static int write_mode(const struct cli *cli, struct lasting *lasting)
 	if (r == 0)
 		r = staged_write(staged, 0, text, strlen(text));
 	if (r < 0)
-		return give_up(cli, r,
-			"%s; where it can't be changed here, have it say mode = enforce by other "
-			"means, and jitgate reload: that confirms too",
-			staged->error);
+		return give_up(
+			cli, r, "%s; where it can't be changed here, " OTHER_MEANS, staged->error);
 	/* Read as the daemon will read it. */
 	r = read_mode(cli, staged->files[0].temporary, &mode);
 	if (r == EXIT_DONE && mode != MODE_ENFORCE)

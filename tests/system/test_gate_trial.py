@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from confined import NOBODY, give_agent
 from harness import Listener, Session, Udp, VarlinkError, await_, is_open
 from idl import Interface
 from knocking import Accepting, Knocking
@@ -369,6 +370,31 @@ def test_where_agent_conf_cannot_be_written(audited):
     agent.configure(mode="enforce")
     agent.reload()
     assert "revertsAt" not in agent.call("Status") and mode(agent) == "enforce"
+
+
+def test_root_writes_where_root_alone_decides(users, world, agent):
+    """The agent says where its configuration is. One that is taken over must not have root write through what is its own."""
+    mine = agent.directory / "mine"
+    mine.mkdir()
+    agent.config_path = mine / "agent.conf"
+    agent.configure(mode="audit")
+    give_agent(agent)
+    agent.start()
+    enforce(agent)
+    for place, other in (mine, 0o755), (agent.config_path, 0o644), (mine, 0o777):
+        before, rights = agent.config_path.read_bytes(), place.stat()
+        if other == 0o777:
+            place.chmod(other)
+        else:
+            os.chown(place, NOBODY, NOBODY)
+        done = agent.cli("confirm")
+        assert done.returncode == 1 and f"{place} is not root's alone to change" in done.stderr, done
+        assert "jitgate reload" in done.stderr
+        assert agent.config_path.read_bytes() == before and os.listdir(mine) == ["agent.conf"]
+        assert agent.call("Status")["revertsAt"]
+        os.chown(place, rights.st_uid, rights.st_gid)
+        place.chmod(rights.st_mode)
+    assert agent.cli("confirm").returncode == 0 and configured(agent) == ["mode = enforce"]
 
 
 def test_while_another_changes_agent_conf(audited):
