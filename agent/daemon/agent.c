@@ -161,6 +161,9 @@ static int on_clock(sd_event_source *source, int fd, uint32_t events, void *user
 	if (step_usec >= STEP_USEC_MIN || -step_usec >= STEP_USEC_MIN)
 		audit_clock_step(agent, &now, step_usec);
 	(void)lifecycle_recompute(agent);
+	/* Set right: the timer that waits for that is not told first. */
+	if (agent->catch_up_source && !agent_clock_is_behind(agent, &now))
+		return on_catch_up(NULL, 0, agent);
 	return watch_catching_up(agent);
 }
 
