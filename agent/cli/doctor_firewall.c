@@ -11,7 +11,8 @@
 #define PORTS_JUDGED_MAX 64 /* of all that are managed; of a range its first */
 #define UFW_OR_NFT \
 	"let it through there too: for ufw, ufw allow %u/%s; for firewalld, firewall-cmd " \
-	"--permanent --add-port=%u/%s; otherwise \"nft -a list ruleset\" shows the rule"
+	"--permanent --add-port=%u/%s, and firewall-cmd --reload; otherwise \"nft -a list " \
+	"ruleset\" shows the rule"
 
 static const char *protocol_word(uint8_t l4proto)
 {
