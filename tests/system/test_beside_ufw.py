@@ -34,8 +34,7 @@ class Ufw:
         (self.root / "etc/default/ufw").write_text(
             'IPV6=yes\nDEFAULT_INPUT_POLICY="DROP"\nDEFAULT_OUTPUT_POLICY="ACCEPT"\nDEFAULT_FORWARD_POLICY="DROP"\n'
             'DEFAULT_APPLICATION_POLICY="SKIP"\nMANAGE_BUILTINS=no\nIPT_SYSCTL=/etc/ufw/sysctl.conf\nIPT_MODULES=""\n')
-        (self.root / "lib").mkdir()
-        os.symlink("/lib/ufw", self.root / "lib/ufw")
+        shutil.copytree("/lib/ufw", self.root / "lib/ufw")  # its lock is there too
         (self.root / "usr/share").mkdir(parents=True)
         os.symlink(SHARE, self.root / "usr/share/ufw")
 
