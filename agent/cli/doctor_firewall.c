@@ -9,10 +9,6 @@
 #include "agent/cli/output.h"
 
 #define PORTS_JUDGED_MAX 64 /* of all that are managed; of a range its first */
-#define UFW_OR_NFT \
-	"let it through there too: for ufw, ufw allow %u/%s; for firewalld, firewall-cmd " \
-	"--permanent --add-port=%u/%s, and firewall-cmd --reload; otherwise \"nft -a list " \
-	"ruleset\" shows the rule"
 
 static const char *protocol_word(uint8_t l4proto)
 {
@@ -100,6 +96,25 @@ static void judge_sources(const struct survey *survey, const struct managed_port
 	}
 }
 
+static void advise_letting_in(
+	struct findings *findings, const char *place, uint16_t port, const char *protocol)
+{
+	if (strstr(place, " firewalld_policy_drop,"))
+		findings_advise(findings,
+			"firewalld lets nothing in, nor out, in panic mode: sudo firewall-cmd "
+			"--panic-off");
+	else if (strstr(place, " firewalld,"))
+		findings_advise(findings,
+			"let it through there too: sudo firewall-cmd --permanent --add-port=%u/%s, "
+			"and sudo firewall-cmd --reload",
+			port, protocol);
+	else
+		findings_advise(findings,
+			"let it through there too: for ufw, ufw allow %u/%s; otherwise \"nft -a "
+			"list ruleset\" shows the rule",
+			port, protocol);
+}
+
 /* Returns true where the finding is that all is well, which is told once for all. */
 static bool tell_reach(struct findings *findings, uint8_t family, uint8_t l4proto, uint16_t port,
 	const struct reach *reach)
@@ -133,7 +148,7 @@ static bool tell_reach(struct findings *findings, uint8_t family, uint8_t l4prot
 		reach->outcomes == JUDGED_REFUSED
 			? "a grant opens nothing"
 			: "of the sources that may be granted, only some get through");
-	findings_advise(findings, UFW_OR_NFT, port, protocol, port, protocol);
+	advise_letting_in(findings, reach->refusal.refused_by, port, protocol);
 	return false;
 }
 

@@ -80,7 +80,12 @@ def test_a_port_is_open_where_firewalld_and_a_grant_let_it_in(world, agent, fire
     assert not is_reached(requester, address, 22)
     found = doctor(agent).of("firewall")
     assert [finding["verdict"] for finding in found] == [PROBLEM, PROBLEM], found
-    assert all("table inet firewalld" in finding["message"] for finding in found), found
+    assert all("table inet firewalld" in finding["message"] and "--add-port=22/tcp" in finding["advice"]
+               for finding in found), found
+    firewalld("--panic-on")
+    found = doctor(agent).of("firewall")
+    assert found and all("--panic-off" in finding["advice"] for finding in found), found
+    firewalld("--panic-off")
     firewalld("--permanent", "--add-port=22/tcp")
     firewalld("--reload")
     assert is_open(requester, address, 22)
