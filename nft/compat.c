@@ -19,18 +19,17 @@
 
 #define STATE_BITS_NEW XT_CONNTRACK_STATE_BIT(IP_CT_NEW)
 
-static enum truth port_is_within(const struct probe *probe, uint16_t first, uint16_t last)
+/* A port is known of this host's side: where a first packet goes, where an answer comes from. */
+static enum truth port_is_within(
+	const struct probe *probe, bool is_source, uint16_t first, uint16_t last)
 {
 	if (first == 0 && last == UINT16_MAX)
 		return TRUTH_YES;
-	if (probe->port == 0)
+	if (probe->is_answer && !is_source)
+		return truth_of(first <= PROBE_CLIENT_PORT && PROBE_CLIENT_PORT <= last);
+	if (probe->port == 0 || is_source != probe->is_answer)
 		return TRUTH_MAYBE;
 	return truth_of(first <= probe->port && probe->port <= last);
-}
-
-static enum truth any_source_port(const uint16_t *range)
-{
-	return range[0] == 0 && range[1] == UINT16_MAX ? TRUTH_YES : TRUTH_MAYBE;
 }
 
 static enum truth both(enum truth a, enum truth b)
@@ -41,9 +40,10 @@ static enum truth both(enum truth a, enum truth b)
 static enum truth match_tcp(const struct probe *probe, const void *info)
 {
 	const struct xt_tcp *tcp = info;
-	enum truth source = any_source_port(tcp->spts);
-	enum truth port = port_is_within(probe, tcp->dpts[0], tcp->dpts[1]);
-	enum truth flags = truth_of((0x02 & tcp->flg_mask) == tcp->flg_cmp); /* a bare SYN */
+	enum truth source = port_is_within(probe, true, tcp->spts[0], tcp->spts[1]);
+	enum truth port = port_is_within(probe, false, tcp->dpts[0], tcp->dpts[1]);
+	uint8_t sent = probe->is_answer ? 0x12 : 0x02; /* SYN, ACK */
+	enum truth flags = truth_of((sent & tcp->flg_mask) == tcp->flg_cmp);
 
 	if (probe->l4proto != IPPROTO_TCP)
 		return TRUTH_NO;
@@ -59,8 +59,8 @@ static enum truth match_tcp(const struct probe *probe, const void *info)
 static enum truth match_udp(const struct probe *probe, const void *info)
 {
 	const struct xt_udp *udp = info;
-	enum truth source = any_source_port(udp->spts);
-	enum truth port = port_is_within(probe, udp->dpts[0], udp->dpts[1]);
+	enum truth source = port_is_within(probe, true, udp->spts[0], udp->spts[1]);
+	enum truth port = port_is_within(probe, false, udp->dpts[0], udp->dpts[1]);
 
 	if (probe->l4proto != IPPROTO_UDP)
 		return TRUTH_NO;
@@ -74,6 +74,7 @@ static enum truth match_udp(const struct probe *probe, const void *info)
 static enum truth match_multiport(const struct probe *probe, const void *info)
 {
 	const struct xt_multiport_v1 *ports = info;
+	uint8_t known = probe->is_answer ? XT_MULTIPORT_SOURCE : XT_MULTIPORT_DESTINATION;
 	enum truth found = TRUTH_NO;
 
 	for (unsigned i = 0; i < ports->count && i < XT_MULTI_PORTS; i++) {
@@ -82,10 +83,10 @@ static enum truth match_multiport(const struct probe *probe, const void *info)
 
 		if (ports->pflags[i] && i + 1 < XT_MULTI_PORTS)
 			last = ports->ports[++i];
-		within = port_is_within(probe, first, last);
+		within = port_is_within(probe, probe->is_answer, first, last);
 		found = within > found ? within : found;
 	}
-	if (ports->flags != XT_MULTIPORT_DESTINATION)
+	if (ports->flags != known)
 		found = ports->flags == XT_MULTIPORT_EITHER && found == TRUTH_YES ? TRUTH_YES
 										  : TRUTH_MAYBE;
 	return ports->invert ? truth_not(found) : found;
@@ -96,6 +97,10 @@ static enum truth state_is_among(const struct probe *probe, unsigned bits)
 	switch (probe->tracking) {
 	case TRACKING_NOT_YET:
 		return truth_of(bits & XT_CONNTRACK_STATE_INVALID);
+	case TRACKING_ESTABLISHED:
+		return bits & XT_CONNTRACK_STATE_DNAT && probe->is_translated
+			? TRUTH_MAYBE
+			: truth_of(bits & XT_CONNTRACK_STATE_BIT(IP_CT_ESTABLISHED));
 	case TRACKING_NEW:
 		if (probe->is_translated && (bits & XT_CONNTRACK_STATE_DNAT))
 			return TRUTH_YES;
@@ -122,19 +127,20 @@ static enum truth match_state(const struct probe *probe, const void *info)
 	return state_is_among(probe, ((const struct xt_state_info *)info)->statemask);
 }
 
-/* The probe comes from some host to this one. */
+/* The probe comes from some host to this one, or the other way. */
 static enum truth match_addrtype(const struct probe *probe, const void *info)
 {
 	const struct xt_addrtype_info_v1 *types = info;
+	unsigned from = probe->is_answer ? RTN_LOCAL : RTN_UNICAST;
+	unsigned to = probe->is_answer ? RTN_UNICAST : RTN_LOCAL;
 	enum truth found = TRUTH_YES;
 
-	(void)probe;
 	if (types->dest)
-		found = truth_of(((types->dest >> RTN_LOCAL) & 1) !=
-			!!(types->flags & XT_ADDRTYPE_INVERT_DEST));
+		found = truth_of(
+			((types->dest >> to) & 1) != !!(types->flags & XT_ADDRTYPE_INVERT_DEST));
 	if (types->source)
 		found = both(found,
-			truth_of(((types->source >> RTN_UNICAST) & 1) !=
+			truth_of(((types->source >> from) & 1) !=
 				!!(types->flags & XT_ADDRTYPE_INVERT_SOURCE)));
 	return types->flags & (XT_ADDRTYPE_LIMIT_IFACE_IN | XT_ADDRTYPE_LIMIT_IFACE_OUT)
 		? both(found, TRUTH_MAYBE)
@@ -156,8 +162,10 @@ static enum truth match_recent(const struct probe *probe, const void *info)
 /* Whoever has too many connections: not who comes first. */
 static enum truth match_connlimit(const struct probe *probe, const void *info)
 {
+	const struct xt_connlimit_info *connections = info;
+
 	(void)probe;
-	return truth_of(((const struct xt_connlimit_info *)info)->flags & XT_CONNLIMIT_INVERT);
+	return truth_of((connections->limit == 0) != !!(connections->flags & XT_CONNLIMIT_INVERT));
 }
 
 /* IPv6 extension headers: it has none. */

@@ -16,6 +16,7 @@
 #ifndef NF_NETDEV_INGRESS
 #define NF_NETDEV_INGRESS 0
 #endif
+#define NETDEV_EGRESS 1 /* NF_NETDEV_EGRESS: Linux 5.16 */
 #define INET_INGRESS 5 /* NF_INET_INGRESS: an enumerator that older headers lack */
 
 #define DEPTH_MAX 16 /* the kernel's own (NFT_JUMP_STACK_SIZE) */
@@ -89,6 +90,7 @@ static void note_refusal(struct walk *walk, const struct firewall_chain *chain,
 		return;
 	describe(walk->judgement->refused_by, chain, rule);
 	walk->judgement->is_early = walk->is_early;
+	walk->judgement->is_answer = walk->probe.is_answer;
 	walk->refusal = certainty;
 }
 
@@ -229,21 +231,50 @@ static bool device_matches(const struct firewall_chain *chain, const struct prob
 	return false;
 }
 
-/* Where a base chain stands on the packet's way; -1: not there. */
+/* Where a base chain stands on the packet's way. */
+enum {
+	STAGE_NONE = -1,
+	STAGE_NETDEV,
+	STAGE_INGRESS,
+	STAGE_PREROUTING,
+	STAGE_INPUT,
+	STAGE_OUTPUT, /* from here on it is the answer */
+	STAGE_POSTROUTING,
+	STAGE_EGRESS,
+};
+
+static bool is_of_device(int stage)
+{
+	return stage < STAGE_PREROUTING || stage == STAGE_EGRESS;
+}
+
+/* Chains of NAT see what begins a connection, and no answers. */
 static int chain_stage(const struct firewall_chain *chain, const struct probe *probe)
 {
 	if (!chain->is_base)
-		return -1;
+		return STAGE_NONE;
+	if (chain->family == NFPROTO_NETDEV && !device_matches(chain, probe))
+		return STAGE_NONE;
 	if (chain->family == NFPROTO_NETDEV)
-		return chain->hook == NF_NETDEV_INGRESS && device_matches(chain, probe) ? 0 : -1;
+		return chain->hook == NF_NETDEV_INGRESS ? STAGE_NETDEV
+			: chain->hook == NETDEV_EGRESS  ? STAGE_EGRESS
+							: STAGE_NONE;
 	if (chain->family != NFPROTO_INET &&
 		chain->family != (probe->family == AF_INET ? NFPROTO_IPV4 : NFPROTO_IPV6))
-		return -1;
+		return STAGE_NONE;
 	if (chain->family == NFPROTO_INET && chain->hook == INET_INGRESS)
-		return device_matches(chain, probe) ? 1 : -1;
-	if (chain->hook == NF_INET_PRE_ROUTING)
-		return 2;
-	return chain->hook == NF_INET_LOCAL_IN ? 3 : -1;
+		return device_matches(chain, probe) ? STAGE_INGRESS : STAGE_NONE;
+	switch (chain->hook) {
+	case NF_INET_PRE_ROUTING:
+		return STAGE_PREROUTING;
+	case NF_INET_LOCAL_IN:
+		return STAGE_INPUT;
+	case NF_INET_LOCAL_OUT:
+		return chain->is_nat ? STAGE_NONE : STAGE_OUTPUT;
+	case NF_INET_POST_ROUTING:
+		return chain->is_nat ? STAGE_NONE : STAGE_POSTROUTING;
+	}
+	return STAGE_NONE;
 }
 
 struct station {
@@ -266,9 +297,12 @@ static enum tracking_state tracking_at(const struct walk *walk, const struct sta
 {
 	if (walk->probe.tracking == TRACKING_UNKNOWN)
 		return TRACKING_UNKNOWN;
-	if (station->stage < 2 || (station->stage == 2 && station->chain->priority < TRACKED_FROM))
+	if (station->stage < STAGE_PREROUTING)
 		return TRACKING_NOT_YET;
-	return TRACKING_NEW;
+	if ((station->stage == STAGE_PREROUTING || station->stage == STAGE_OUTPUT) &&
+		station->chain->priority < TRACKED_FROM)
+		return TRACKING_NOT_YET;
+	return station->stage < STAGE_OUTPUT ? TRACKING_NEW : TRACKING_ESTABLISHED;
 }
 
 /* The packet goes on to another port of this host, or to another host. */
@@ -285,7 +319,9 @@ static void translate(struct walk *walk)
 	walk->probe.is_translated = true;
 	if (walk->translates_certainly)
 		walk->probe.port = walk->new_port ? walk->new_port : walk->probe.port;
-	else if (walk->new_port)
+	else
+		walk->probe.tracking = TRACKING_UNKNOWN;
+	if (!walk->translates_certainly && walk->new_port)
 		walk->probe.port = 0;
 }
 
@@ -296,10 +332,14 @@ static bool pass_station(struct walk *walk, const struct station *station, bool 
 	unsigned ends;
 
 	walk->probe.tracking = tracking_at(walk, station);
-	walk->is_early =
-		station->stage < 2 || (station->stage == 2 && chain->priority < NF_IP_PRI_RAW);
+	walk->probe.is_answer = station->stage >= STAGE_OUTPUT;
+	/* On its way out, the port that was translated becomes again what it was. */
+	if (station->stage > STAGE_OUTPUT && walk->probe.is_translated)
+		walk->probe.port = 0;
+	walk->is_early = station->stage < STAGE_PREROUTING ||
+		(station->stage == STAGE_PREROUTING && chain->priority < NF_IP_PRI_RAW);
 	/* Of an interface that is not known, only some have the chain. */
-	if (station->stage < 2 && !walk->probe.interface)
+	if (is_of_device(station->stage) && !walk->probe.interface)
 		certain = false;
 	ends = follow_chain(walk, chain, 0, certain);
 	if (ends & END_CONTINUE) {
@@ -310,7 +350,7 @@ static bool pass_station(struct walk *walk, const struct station *station, bool 
 	}
 	if (ends & END_DROP)
 		walk->judgement->outcomes |= JUDGED_REFUSED;
-	if (station->stage < 2 && !walk->probe.interface)
+	if (is_of_device(station->stage) && !walk->probe.interface)
 		ends |= END_ACCEPT;
 	translate(walk);
 	return ends & END_ACCEPT;
@@ -324,7 +364,7 @@ static size_t find_stations(
 	for (size_t i = 0; i < firewall->n_chains && n < BASE_CHAINS_MAX; i++) {
 		int stage = chain_stage(&firewall->chains[i], probe);
 
-		if (stage >= 0)
+		if (stage != STAGE_NONE && (stage < STAGE_OUTPUT || probe->l4proto == IPPROTO_TCP))
 			stations[n++] = (struct station){ &firewall->chains[i], stage };
 	}
 	qsort(stations, n, sizeof(*stations), compare_stations);
@@ -341,7 +381,7 @@ void firewall_judge(
 	*ret = (struct judgement){};
 	for (size_t i = 0; i < n; i++) {
 		/* What has gone to another host does not come to this one's sockets. */
-		if (stations[i].stage == 3 && walk.leaves && walk.translates_certainly)
+		if (stations[i].stage >= STAGE_INPUT && walk.leaves && walk.translates_certainly)
 			return;
 		if (!pass_station(&walk, &stations[i], ret->outcomes == 0))
 			return;

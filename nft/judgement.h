@@ -6,6 +6,7 @@
  * itself left out:
  *
  *   netdev ingress ─▶ inet ingress ─▶ prerouting ─▶ (destination NAT) ─▶ input
+ *   netdev egress ◀─ postrouting ◀─ output    TCP's answer, without which nothing comes about
  *
  * Each base chain is asked, in the kernel's order, whatever the one before has accepted. What
  * can't be told by reading (a source that is not known, what a program decides) is both.
@@ -25,6 +26,7 @@ enum {
 struct judgement {
 	unsigned outcomes; /* JUDGED_…: what may happen */
 	bool is_early; /* refused_by is before the gate */
+	bool is_answer; /* refused_by refuses the answer */
 	char refused_by[PLACE_MAX]; /* "": nothing */
 	char translated_by[PLACE_MAX];
 	uint16_t translated_port; /* 0: not known, or not translated */

@@ -18,6 +18,8 @@
 #include "nft/machine.h"
 #include "nft/registers.h"
 
+#define OBJECT_SYNPROXY 10 /* NFT_OBJECT_SYNPROXY: Linux 5.4 */
+
 struct machine {
 	const struct firewall *firewall;
 	const struct firewall_chain *chain;
@@ -131,7 +133,13 @@ static enum truth run_meta(struct machine *machine, const struct nftnl_expr *e)
 		break;
 	case NFT_META_IIF:
 	case NFT_META_IIFNAME:
-		load_interface(machine, to, key == NFT_META_IIFNAME);
+		if (!probe->is_answer)
+			load_interface(machine, to, key == NFT_META_IIFNAME);
+		break;
+	case NFT_META_OIF:
+	case NFT_META_OIFNAME:
+		if (probe->is_answer)
+			load_interface(machine, to, key == NFT_META_OIFNAME);
 		break;
 	default:
 		break;
@@ -159,13 +167,15 @@ static enum truth run_ct(struct machine *machine, const struct nftnl_expr *e)
 	}
 	switch (key) {
 	case NFT_CT_STATE:
-		load_u32(machine, to, NF_CT_STATE_BIT(IP_CT_NEW));
+		load_u32(machine, to,
+			NF_CT_STATE_BIT(probe->is_answer ? IP_CT_ESTABLISHED : IP_CT_NEW));
 		break;
 	case NFT_CT_STATUS:
-		load_u32(machine, to, probe->is_translated ? IPS_DST_NAT : 0);
+		if (!probe->is_answer)
+			load_u32(machine, to, probe->is_translated ? IPS_DST_NAT : 0);
 		break;
 	case NFT_CT_DIRECTION:
-		load_u8(machine, to, IP_CT_DIR_ORIGINAL);
+		load_u8(machine, to, probe->is_answer ? IP_CT_DIR_REPLY : IP_CT_DIR_ORIGINAL);
 		break;
 	case NFT_CT_MARK:
 		if (!probe->is_marked)
@@ -187,7 +197,11 @@ static enum truth run_fib(struct machine *machine, const struct nftnl_expr *e)
 
 	registers_forget(&machine->registers, to, IFNAMSIZ);
 	if (get(e, NFTNL_EXPR_FIB_RESULT) == NFT_FIB_RESULT_ADDRTYPE)
-		load_u32(machine, to, flags & NFTA_FIB_F_DADDR ? RTN_LOCAL : RTN_UNICAST);
+		load_u32(machine, to,
+			!(flags & NFTA_FIB_F_DADDR) == machine->probe->is_answer ? RTN_LOCAL
+										 : RTN_UNICAST);
+	else if (machine->probe->is_answer)
+		return TRUTH_YES;
 	else if ((flags & NFTA_FIB_F_PRESENT) && (flags & NFTA_FIB_F_SADDR))
 		load_u8(machine, to, 1);
 	else if (flags & NFTA_FIB_F_SADDR)
@@ -304,10 +318,13 @@ static enum truth run_limit(struct machine *machine, const struct nftnl_expr *e)
 	return truth_of(!(get(e, NFTNL_EXPR_LIMIT_FLAGS) & NFT_LIMIT_F_INV));
 }
 
+/* The first connection is one already. */
 static enum truth run_connlimit(struct machine *machine, const struct nftnl_expr *e)
 {
+	bool is_over = get(e, NFTNL_EXPR_CONNLIMIT_COUNT) == 0;
+
 	(void)machine;
-	return truth_of(!(get(e, NFTNL_EXPR_CONNLIMIT_FLAGS) & NFT_CONNLIMIT_F_INV));
+	return truth_of(is_over == !!(get(e, NFTNL_EXPR_CONNLIMIT_FLAGS) & NFT_CONNLIMIT_F_INV));
 }
 
 /* A meter: what is in it decides. */
@@ -391,6 +408,22 @@ static enum truth run_target(struct machine *machine, const struct nftnl_expr *e
 	return TRUTH_YES;
 }
 
+/* What an object holds is not read; one that is found by a map may not be found. */
+static enum truth run_object(struct machine *machine, const struct nftnl_expr *e)
+{
+	if (!nftnl_expr_is_set(e, NFTNL_EXPR_OBJREF_IMM_TYPE))
+		return TRUTH_MAYBE;
+	switch (nftnl_expr_get_u32(e, NFTNL_EXPR_OBJREF_IMM_TYPE)) {
+	case NFT_OBJECT_QUOTA:
+	case NFT_OBJECT_LIMIT:
+	case NFT_OBJECT_CONNLIMIT:
+		return TRUTH_MAYBE;
+	case OBJECT_SYNPROXY:
+		return run_ask(machine, e);
+	}
+	return TRUTH_YES;
+}
+
 static enum truth run_nothing(struct machine *machine, const struct nftnl_expr *e)
 {
 	(void)machine, (void)e;
@@ -430,7 +463,7 @@ static const struct {
 	{ "log", run_nothing },
 	{ "dup", run_nothing },
 	{ "last", run_nothing },
-	{ "objref", run_nothing },
+	{ "objref", run_object },
 	{ "masq", run_nothing },
 	{ "flow_offload", run_nothing },
 };

@@ -93,10 +93,13 @@ static void put(uint8_t *header, uint8_t *known, size_t at, const void *data, si
 /* Whole packets: no fragments, no IPv6 extension headers. RFC 791, 8200, 9293. */
 static void headers_make(struct headers *headers, const struct probe *probe)
 {
-	static const uint8_t syn = 0x02;
+	const uint8_t flags = probe->is_answer ? 0x12 : 0x02; /* SYN, ACK */
+	const struct address *from = probe->is_answer ? probe->destination : probe->source;
+	const struct address *to = probe->is_answer ? probe->source : probe->destination;
 	bool ipv4 = probe->family == AF_INET;
 	size_t n = address_bytes(probe->family);
 	const uint8_t port[2] = { probe->port >> 8, probe->port & 0xff };
+	const uint8_t client[2] = { PROBE_CLIENT_PORT >> 8, PROBE_CLIENT_PORT & 0xff };
 
 	*headers = (struct headers){};
 	headers->network[0] = ipv4 ? 0x45 : 0x60;
@@ -106,14 +109,15 @@ static void headers_make(struct headers *headers, const struct probe *probe)
 		headers->network_known[7] = 0xff;
 	}
 	put(headers->network, headers->network_known, ipv4 ? 9 : 6, &probe->l4proto, 1);
-	put(headers->network, headers->network_known, ipv4 ? 12 : 8,
-		probe->source ? probe->source->bytes : NULL, n);
-	put(headers->network, headers->network_known, ipv4 ? 16 : 24,
-		probe->destination ? probe->destination->bytes : NULL, n);
+	put(headers->network, headers->network_known, ipv4 ? 12 : 8, from ? from->bytes : NULL, n);
+	put(headers->network, headers->network_known, ipv4 ? 16 : 24, to ? to->bytes : NULL, n);
 	if (probe->port != 0)
-		put(headers->transport, headers->transport_known, 2, port, sizeof(port));
+		put(headers->transport, headers->transport_known, probe->is_answer ? 0 : 2, port,
+			sizeof(port));
+	if (probe->is_answer)
+		put(headers->transport, headers->transport_known, 2, client, sizeof(client));
 	if (probe->l4proto == IPPROTO_TCP)
-		put(headers->transport, headers->transport_known, 13, &syn, 1);
+		put(headers->transport, headers->transport_known, 13, &flags, 1);
 }
 
 void registers_load_packet(struct registers *registers, uint32_t to, const struct probe *probe,

@@ -121,7 +121,9 @@ static bool tell_reach(struct findings *findings, uint8_t family, uint8_t l4prot
 {
 	const char *protocol = protocol_word(l4proto);
 	const char *version = family == AF_INET ? "IPv4" : "IPv6";
-	const char *when = reach->refusal.is_early ? ", before the gate sees it" : "";
+	const char *when = reach->refusal.is_early ? ", before the gate sees it"
+		: reach->refusal.is_answer         ? ", in what it answers"
+						   : "";
 
 	if (reach->is_cut) {
 		findings_add(findings, "firewall", VERDICT_UNKNOWN,
@@ -148,7 +150,12 @@ static bool tell_reach(struct findings *findings, uint8_t family, uint8_t l4prot
 		reach->outcomes == JUDGED_REFUSED
 			? "a grant opens nothing"
 			: "of the sources that may be granted, only some get through");
-	advise_letting_in(findings, reach->refusal.refused_by, port, protocol);
+	if (reach->refusal.is_answer)
+		findings_advise(findings,
+			"let answers out there (ct state established accept): \"nft -a list "
+			"ruleset\" shows the rule");
+	else
+		advise_letting_in(findings, reach->refusal.refused_by, port, protocol);
 	return false;
 }
 

@@ -103,6 +103,12 @@ def firewall(text, policy="drop"):
             f" {text.partition('||')[2] if '||' in text else text} }} }}")
 
 
+def answers(text, policy="accept", hook="output"):
+    """Rules for what this host sends."""
+    return (f"table inet out {{ chain o {{ type filter hook {hook} priority 0; policy {policy};"
+            f" meta l4proto ipv6-icmp accept; {text} }} }}")
+
+
 # The rules of "ufw enable", as ufw loads them (its chains for logging and other protocols left out).
 UFW = """
 -N ufw-before-input
@@ -252,7 +258,32 @@ RULE_SETS = {
                OK, OK),
     "route checked": (nft("table inet fw { chain p { type filter hook prerouting priority raw;"
                           " fib saddr . iif oif missing drop; meta l4proto tcp fib daddr type != local drop; } }"), OK, OK),
-    "only output": (nft("table inet fw { chain o { type filter hook forward priority 0; policy drop; } }"), OK, OK),
+    "only forwarded": (nft("table inet fw { chain o { type filter hook forward priority 0; policy drop; } }"), OK, OK),
+    "answers dropped": (nft(answers("", "drop")), PROBLEM, PROBLEM),
+    "answers accepted": (nft(answers("ct state established accept", "drop")), OK, OK),
+    "answers by port": (nft(answers("tcp sport 22 drop")), PROBLEM, PROBLEM),
+    "answers of another port": (nft(answers("tcp sport 2222 drop; tcp dport 22 drop")), OK, OK),
+    "answers to its sources": (nft(answers("ip daddr 198.51.100.66 tcp flags syn,ack / syn,ack drop")), PROBLEM, OK),
+    "answers through its interface": (nft(answers('oifname "eth1" drop; ct direction reply oifname "eth2" accept', "drop")),
+                                      OK, OK),
+    "answers no further": (nft(answers("tcp sport 22 drop", hook="postrouting")), PROBLEM, PROBLEM),
+    "answers redirected": (nft(
+        "table inet nat { chain p { type nat hook prerouting priority dstnat; tcp dport 22 redirect to :2200; }"
+        " chain o { type nat hook output priority 0; tcp sport 22 drop; } }" + answers("tcp sport 2200 drop")),
+        PROBLEM, PROBLEM),
+    "counted by address": (nft(firewall(
+        "map counters { type ipv4_addr : counter; }||counter name ip saddr map @counters tcp dport 22 accept")),
+        UNKNOWN, PROBLEM),
+    "a quota": (nft(firewall('quota much { until 0 bytes; }||quota name "much" tcp dport 22 accept')), UNKNOWN, UNKNOWN),
+    "a limit by name": (nft(firewall('limit few { rate over 1/day; }||limit name "few" tcp dport 22 accept')),
+                        UNKNOWN, UNKNOWN),
+    "a counter by name": (nft(firewall('counter seen { }||counter name "seen" tcp dport 22 accept')), OK, OK),
+    "no connection at all": (nft(firewall("tcp dport 22 ct count over 0 drop", "accept")), PROBLEM, PROBLEM),
+    "translated maybe": (nft(
+        "table inet nat { chain p { type nat hook prerouting priority dstnat;"
+        " tcp dport 22 numgen random mod 2 0 redirect to :22; } }"
+        "table inet fw { chain i { type filter hook input priority 0; policy drop;"
+        " meta l4proto ipv6-icmp accept; ct status dnat accept; } }"), UNKNOWN, UNKNOWN),
     "routing header": (nft(firewall("rt type 0 drop; exthdr hbh exists drop", "accept")), OK, OK),
     "no mark": (nft(firewall("meta mark 1 drop", "accept")), OK, OK),
     "a mark": (nft("table inet fw { chain p { type filter hook prerouting priority -100; tcp dport 22 meta mark set 1; }"
@@ -278,6 +309,11 @@ RULE_SETS = {
     "iptables state": (lambda vm: iptables(
         vm, "-P INPUT DROP", "6: -A INPUT -p ipv6-icmp -j ACCEPT", "-A INPUT -p tcp -m state --state NEW -m tcp --dport 22 -j ACCEPT"), OK, OK),
     "iptables reject": (lambda vm: iptables(vm, "-A INPUT -p tcp --dport 22 -j REJECT"), PROBLEM, PROBLEM),
+    "iptables answers": (lambda vm: iptables(
+        vm, "-P OUTPUT DROP", "6: -A OUTPUT -p ipv6-icmp -j ACCEPT", "-A OUTPUT -p tcp -m multiport --sports 20:25 -j ACCEPT"), OK, OK),
+    "iptables no answers": (lambda vm: iptables(
+        vm, "-P OUTPUT DROP", "6: -A OUTPUT -p ipv6-icmp -j ACCEPT", "-A OUTPUT -p tcp --dport 22 -j ACCEPT",
+        "-A OUTPUT -m conntrack --ctstate NEW -j ACCEPT"), PROBLEM, PROBLEM),
     "iptables many": (lambda vm: iptables(
         vm, "-A INPUT -p tcp --syn --dport 22 -m connlimit --connlimit-above 3 -j REJECT"), OK, OK),
     "iptables not read": (lambda vm: iptables(
