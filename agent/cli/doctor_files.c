@@ -3,11 +3,14 @@
 /* Configuration, keys, directories, the record. */
 
 #include <errno.h>
+#include <grp.h>
 #include <libgen.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "agent/cli/chain.h"
 #include "agent/cli/doctor.h"
@@ -131,20 +134,45 @@ static bool tell_permissions_of_state(struct findings *findings, const char *pat
 	return tell_permissions_of(findings, path, false);
 }
 
+/* By asking the kernel as that user: directories on the way, groups and access lists count too.
+ * False also where nobody can become it. */
+static bool is_unreadable(const struct passwd *user, const char *path)
+{
+	pid_t child = fork();
+	int status = 0;
+
+	if (child == 0) {
+		if (initgroups(user->pw_name, user->pw_gid) < 0 ||
+			setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
+			setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
+			_exit(EXIT_SUCCESS);
+		_exit(access(path, R_OK) < 0 && errno == EACCES ? EXIT_FAILURE : EXIT_SUCCESS);
+	}
+	if (child < 0)
+		return false;
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE;
+}
+
 /* What its service can't read keeps it from starting, and the gate from standing after a boot. */
 static bool tell_unreadable(struct findings *findings, const char *path)
 {
 	const struct passwd *user = agent_user();
 	struct stat status;
 
-	if (!user || stat(path, &status) < 0 || (status.st_mode & S_IROTH) ||
-		((status.st_mode & S_IRGRP) && status.st_gid == user->pw_gid))
+	if (!user || geteuid() != 0 || stat(path, &status) < 0 || !is_unreadable(user, path))
 		return false;
 	findings_add(findings, "permissions", VERDICT_PROBLEM,
 		"%s can't be read by the user " AGENT_USER
 		", whom jitgated's service runs as: it would not start",
 		path);
-	findings_advise(findings, "sudo chmod a+r %s", path);
+	if (status.st_mode & S_IROTH)
+		findings_advise(findings,
+			"let that user into the directories above it (namei -l %s shows them)",
+			path);
+	else
+		findings_advise(findings, "sudo chmod a+r %s", path);
 	return true;
 }
 
@@ -231,6 +259,13 @@ static void tell_audit(const struct survey *survey, struct findings *findings)
 	snprintf(path, sizeof(path), "%s/audit.jsonl", survey->config->log_directory);
 	if (stat(path, &status) < 0)
 		return; /* there is none yet, or it is not for us */
+	if (!S_ISREG(status.st_mode)) {
+		findings_add(findings, "audit", VERDICT_PROBLEM, "%s is not a file", path);
+		findings_advise(findings,
+			"remove it: the agent makes a new one; what it has recorded the journal "
+			"has too (journalctl -u jitgated)");
+		return;
+	}
 	if (status.st_size > VERIFIED_BYTES_MAX) {
 		findings_add(findings, "audit", VERDICT_UNKNOWN,
 			"%s is too long to be verified in passing", path);

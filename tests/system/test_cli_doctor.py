@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `jitgate doctor` says is so: of rules that it reads, by what the kernel does with a packet."""
 
-import os
 import json
 import os
 import pathlib
+import pwd
 import re
 import shutil
+import struct
 import subprocess
 
 import pytest
 
+from confined import open_path
 from doctor import (OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, attach_xdp, doctor, is_reached,
                     nft, run)
 from harness import BUILD, Listener
@@ -131,12 +133,30 @@ def test_files_that_others_can_change(agent, tmp_path):
         agent.config_path.read_text() + f"[feed]\nurl = http://127.0.0.1:9\ntoken = {token}\n")
     messages = [finding["message"] for finding in doctor(agent).of("permissions")]
     assert len(messages) == 2
+    for path in agent.trust_path, agent.config_path:
+        if let_in_by_access_list(path):
+            assert not [f for f in doctor(agent).of("permissions") if str(path) in f["message"]]
     assert any(str(agent.trust_path) in message and "can be changed" in message for message in messages)
     assert any(str(token) in message and "secret" in message for message in messages)
 
 
+def let_in_by_access_list(path):
+    """Lets jitgated read the file by one: owner rw, jitgated r, group none, mask r, others none."""
+    user = pwd.getpwnam("jitgated").pw_uid
+    entries = (1, 6, -1), (2, 4, user), (4, 0, -1), (16, 4, -1), (32, 0, -1)
+    try:
+        os.setxattr(path, "system.posix_acl_access",
+                    struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries))
+    except OSError:
+        return False
+    return True
+
+
 def test_files_that_the_service_can_not_read(users, agent):
     """It runs as a user of its own, and would not start."""
+    above = doctor(agent).of("permissions")
+    assert "can't be read" in above[0]["message"] and "directories above it" in above[0]["advice"], "as pytest makes them"
+    open_path(agent.directory)
     assert not [f for f in doctor(agent).of("permissions") if "jitgated" in f["message"]]
     agent.trust_path.chmod(0o640)
     agent.config_path.chmod(0o600)
@@ -144,6 +164,9 @@ def test_files_that_the_service_can_not_read(users, agent):
     for path in agent.trust_path, agent.config_path:
         assert any(str(path) in m and "can't be read by the user jitgated" in m for m in messages)
     assert len(messages) == 2
+    for path in agent.trust_path, agent.config_path:
+        if let_in_by_access_list(path):
+            assert not [f for f in doctor(agent).of("permissions") if str(path) in f["message"]]
     (agent.directory / "state").mkdir()
     os.chown(agent.directory / "state", 64502, 64502)
     agent.trust_path.chmod(0o644)
@@ -158,6 +181,10 @@ def test_a_record_that_was_changed(agent):
     assert doctor(agent).one("audit")["verdict"] == OK
     path.write_text(path.read_text().replace("started", "stopped", 1))
     assert doctor(agent).one("audit")["verdict"] == PROBLEM
+    path.unlink()
+    os.mkfifo(path)
+    assert "not a file" in doctor(agent).one("audit")["message"], "and nobody waits for a writer"
+    path.unlink()
 
 
 def test_managed_ports_and_who_listens(world, agent, tmp_path):
@@ -254,6 +281,23 @@ def test_an_alias_past_a_gate_that_does_not_follow(world, agent, kind):
     agent.reload()
     assert is_reached(world.stranger, "192.0.2.1", 2222)
     assert doctor(agent).verdicts("nat") == {WARNING, PROBLEM}
+
+
+def test_answers_that_a_device_drops(world, agent):
+    Listener(world.vm, "0.0.0.0", 22)
+    agent.configure(ports=only(world.stranger))
+    rules = "table netdev late { chain e { type filter hook egress device eth2 priority 0; tcp sport 22 drop; } }"
+    try:
+        nft(rules)(world.vm)
+    except AssertionError:
+        pytest.skip("this kernel, or nft, has no egress hook")
+    assert not is_reached(world.stranger, "198.51.100.1", 22)
+    finding = doctor(agent).one("firewall")
+    assert finding["verdict"] == UNKNOWN and "table netdev late" in finding["message"], "eth1 may be asked just as well"
+    world.vm.ip("route add default via 198.51.100.66 dev eth2")
+    finding = doctor(agent).one("firewall")
+    assert finding["verdict"] == PROBLEM and "in what it answers" in finding["message"]
+    assert "ct state established" in finding["advice"]
 
 
 def test_rules_of_iptables_legacy_are_told_as_not_read(world, agent):
