@@ -6,8 +6,11 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include "agent/cli/staged.h"
+
+#define ACCESS_LIST_BYTES_MAX 4096
 
 _printf_(3, 4) static int fail(struct staged *staged, int error, const char *format, ...)
 {
@@ -68,16 +71,35 @@ static int resolve(struct staged *staged, const char *path, char **ret, struct s
 	return 0;
 }
 
+/* That of acl(5): jitgated may read its configuration by it alone. */
+static int take_access_list(struct staged *staged, struct staged_file *file)
+{
+	static const char name[] = "system.posix_acl_access";
+	char list[ACCESS_LIST_BYTES_MAX];
+	ssize_t n = getxattr(file->path, name, list, sizeof(list));
+
+	if (n < 0 && (errno == ENODATA || errno == EOPNOTSUPP))
+		return 0;
+	if (n < 0 || fsetxattr(file->fd, name, list, (size_t)n, 0) < 0)
+		return fail(staged, -errno, "%s: can't keep its access list: %s", file->path,
+			strerror(errno));
+	return 0;
+}
+
 static int take_rights(struct staged *staged, struct staged_file *file, const struct stat *status,
 	mode_t mode, bool secret)
 {
 	bool exists = S_ISREG(status->st_mode);
+	int r;
 
 	if (exists && fchown(file->fd, status->st_uid, status->st_gid) < 0)
 		return fail(staged, -errno, "%s: can't keep its owner: %s", file->path,
 			strerror(errno));
 	if (exists)
 		mode = status->st_mode & (secret ? 0770 : 0777);
+	r = exists ? take_access_list(staged, file) : 0;
+	if (r < 0)
+		return r;
 	if (fchmod(file->fd, mode) < 0)
 		return fail(staged, -errno, "%s: %s", file->path, strerror(errno));
 	return 0;

@@ -40,9 +40,9 @@ struct staged {
 int staged_lock(const char *path);
 
 /*
- * Makes room for a file of n_bytes. An existing file gives its owner and mode, of which a secret's
- * loses what others may; a new one has mode. Path may be a link to a file. Returns its index;
- * -errno with error filled in, -EINVAL where path is something else than a file.
+ * Makes room for a file of n_bytes. An existing file gives its owner, access list and mode, of
+ * which a secret's loses what others may; a new one has mode. Path may be a link to a file. Returns
+ * its index; -errno with error filled in, -EINVAL where path is something else than a file.
  */
 int staged_add(struct staged *staged, const char *path, mode_t mode, bool secret, size_t n_bytes,
 	const char *backup_suffix);

@@ -7,12 +7,11 @@ import pathlib
 import pwd
 import re
 import shutil
-import struct
 import subprocess
 
 import pytest
 
-from confined import open_path
+from confined import let_in_by_access_list, open_path
 from doctor import (OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, attach_xdp, doctor, is_reached,
                     nft, run)
 from harness import BUILD, Listener
@@ -134,22 +133,10 @@ def test_files_that_others_can_change(agent, tmp_path):
     messages = [finding["message"] for finding in doctor(agent).of("permissions")]
     assert len(messages) == 2
     for path in agent.trust_path, agent.config_path:
-        if let_in_by_access_list(path):
+        if let_in_by_access_list(path, pwd.getpwnam("jitgated").pw_uid):
             assert not [f for f in doctor(agent).of("permissions") if str(path) in f["message"]]
     assert any(str(agent.trust_path) in message and "can be changed" in message for message in messages)
     assert any(str(token) in message and "secret" in message for message in messages)
-
-
-def let_in_by_access_list(path):
-    """Lets jitgated read the file by one: owner rw, jitgated r, group none, mask r, others none."""
-    user = pwd.getpwnam("jitgated").pw_uid
-    entries = (1, 6, -1), (2, 4, user), (4, 0, -1), (16, 4, -1), (32, 0, -1)
-    try:
-        os.setxattr(path, "system.posix_acl_access",
-                    struct.pack("<I", 2) + b"".join(struct.pack("<HHi", *entry) for entry in entries))
-    except OSError:
-        return False
-    return True
 
 
 def test_files_that_the_service_can_not_read(users, agent):
@@ -165,7 +152,7 @@ def test_files_that_the_service_can_not_read(users, agent):
         assert any(str(path) in m and "can't be read by the user jitgated" in m for m in messages)
     assert len(messages) == 2
     for path in agent.trust_path, agent.config_path:
-        if let_in_by_access_list(path):
+        if let_in_by_access_list(path, pwd.getpwnam("jitgated").pw_uid):
             assert not [f for f in doctor(agent).of("permissions") if str(path) in f["message"]]
     (agent.directory / "state").mkdir()
     os.chown(agent.directory / "state", 64502, 64502)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from confined import NOBODY, give_agent
+from confined import NOBODY, give_agent, let_in_by_access_list
 from harness import Listener, Session, Udp, VarlinkError, await_, is_open
 from idl import Interface
 from knocking import Accepting, Knocking
@@ -395,6 +395,18 @@ def test_root_writes_where_root_alone_decides(users, world, agent):
         os.chown(place, rights.st_uid, rights.st_gid)
         place.chmod(rights.st_mode)
     assert agent.cli("confirm").returncode == 0 and configured(agent) == ["mode = enforce"]
+
+
+def test_who_may_read_agent_conf_still_may(audited):
+    """Else jitgated's service, which may by an access list, would not start at the next boot."""
+    agent, name = audited, "system.posix_acl_access"
+    if not let_in_by_access_list(agent.config_path, NOBODY):
+        pytest.skip("no access lists here")
+    before = agent.config_path.stat(), os.getxattr(agent.config_path, name)
+    assert agent.cli("enforce").returncode == 0
+    after = agent.config_path.stat(), os.getxattr(agent.config_path, name)
+    assert after[0].st_ino != before[0].st_ino
+    assert (after[0].st_mode, after[1]) == (before[0].st_mode, before[1])
 
 
 def test_while_another_changes_agent_conf(audited):
