@@ -400,6 +400,21 @@ bool firewall_has_destination_nat(const struct firewall *firewall)
 	return false;
 }
 
+bool firewall_has_forwarding_rules(const struct firewall *firewall, uint8_t family)
+{
+	for (size_t i = 0; i < firewall->n_chains; i++) {
+		const struct firewall_chain *chain = &firewall->chains[i];
+
+		if (chain->is_base && chain->hook == NF_INET_FORWARD &&
+			(chain->family == NFPROTO_INET ||
+				chain->family ==
+					(family == AF_INET ? NFPROTO_IPV4 : NFPROTO_IPV6)) &&
+			(chain->drops || chain->n_rules > 0))
+			return true;
+	}
+	return false;
+}
+
 bool firewall_find_alias(const struct firewall *firewall, uint8_t l4proto, uint16_t port,
 	char place[static PLACE_MAX])
 {

@@ -41,5 +41,8 @@ void firewall_judge(
 bool firewall_find_alias(const struct firewall *firewall, uint8_t l4proto, uint16_t port,
 	char place[static PLACE_MAX]);
 
+/* True where there are rules for packets that go on to other hosts, which are not followed. */
+bool firewall_has_forwarding_rules(const struct firewall *firewall, uint8_t family);
+
 /* True where a chain for destination NAT is there. */
 bool firewall_has_destination_nat(const struct firewall *firewall);

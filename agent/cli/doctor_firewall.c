@@ -8,7 +8,8 @@
 #include "agent/cli/doctor.h"
 #include "agent/cli/output.h"
 
-#define PORTS_JUDGED_MAX 64 /* of all that are managed; of a range its first */
+#define PORTS_JUDGED_MAX 256 /* each counts once for a protocol and a family */
+#define ALIASES_MAX 64
 
 static const char *protocol_word(uint8_t l4proto)
 {
@@ -21,6 +22,7 @@ struct reach {
 	bool some_refused; /* a source that is refused for certain */
 	bool is_cut;
 	struct judgement refusal; /* one of them, or what may be one */
+	struct judgement away; /* by which it leaves this host */
 };
 
 static void judge_source(const struct survey *survey, uint8_t family, uint8_t l4proto,
@@ -31,6 +33,8 @@ static void judge_source(const struct survey *survey, uint8_t family, uint8_t l4
 	survey_judge(survey, family, l4proto, port, source, &judgement);
 	reach->outcomes |= judgement.outcomes;
 	reach->is_cut |= judgement.is_cut;
+	if (judgement.outcomes & JUDGED_LEAVES)
+		reach->away = judgement;
 	if (judgement.outcomes == JUDGED_REFUSED && !reach->some_refused) {
 		reach->some_refused = true;
 		reach->refusal = judgement;
@@ -76,10 +80,8 @@ static bool family_is_served(
 }
 
 static void judge_sources(const struct survey *survey, const struct managed_port *managed,
-	uint8_t family, uint8_t l4proto, struct reach *reach)
+	uint16_t port, uint8_t family, uint8_t l4proto, struct reach *reach)
 {
-	uint16_t port = managed->ports.first;
-
 	for (size_t i = 0; i < managed->n_allowed; i++) {
 		const struct prefix *prefix = &managed->allowed[i];
 		bool is_any = prefix->length == 0;
@@ -132,8 +134,16 @@ static bool tell_reach(struct findings *findings, uint8_t family, uint8_t l4prot
 			port, protocol, version);
 		return false;
 	}
-	if (!(reach->outcomes & JUDGED_REFUSED))
+	if (!(reach->outcomes & JUDGED_REFUSED) && !reach->away.translated_by[0])
 		return true;
+	if (!(reach->outcomes & JUDGED_REFUSED)) {
+		findings_add(findings, "firewall", VERDICT_UNKNOWN,
+			"%s leads %u/%s (%s) on to another host or a container: what rules for "
+			"forwarding refuse there is not looked into",
+			reach->away.translated_by, port, protocol, version);
+		findings_advise(findings, "try: a grant, and a connection");
+		return false;
+	}
 	if (!reach->some_refused) {
 		findings_add(findings, "firewall", VERDICT_UNKNOWN,
 			"%s may refuse %u/%s (%s)%s: it depends on what can't be told by reading",
@@ -159,9 +169,30 @@ static bool tell_reach(struct findings *findings, uint8_t family, uint8_t l4prot
 	return false;
 }
 
+/* The first of the ports for which not all is well. Returns true where all is. */
+static bool tell_ports(const struct survey *survey, struct findings *findings,
+	const struct managed_port *managed, uint8_t family, uint8_t l4proto, size_t *n_left)
+{
+	for (unsigned port = managed->ports.first; port <= managed->ports.last; port++) {
+		struct reach reach = {};
+
+		if (*n_left == 0)
+			return false;
+		(*n_left)--;
+		if (!family_is_served(survey, family, l4proto, (uint16_t)port))
+			continue;
+		judge_sources(survey, managed, (uint16_t)port, family, l4proto, &reach);
+		if (!firewall_has_forwarding_rules(survey->firewall, family))
+			reach.away.translated_by[0] = '\0';
+		if (!tell_reach(findings, family, l4proto, (uint16_t)port, &reach))
+			return false;
+	}
+	return true;
+}
+
 /* Returns true where all is well. */
-static bool tell_port(
-	const struct survey *survey, struct findings *findings, const struct managed_port *managed)
+static bool tell_port(const struct survey *survey, struct findings *findings,
+	const struct managed_port *managed, size_t *n_left)
 {
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
 	static const struct {
@@ -171,18 +202,10 @@ static bool tell_port(
 	bool well = true;
 
 	for (size_t p = 0; p < N_ELEMENTS(protocols); p++)
-		for (size_t f = 0; f < N_ELEMENTS(families); f++) {
-			struct reach reach = {};
-
-			if (!(managed->protocols & protocols[p].protocol) ||
-				!survey->has_address[f] ||
-				!family_is_served(survey, families[f], protocols[p].l4proto,
-					managed->ports.first))
-				continue;
-			judge_sources(survey, managed, families[f], protocols[p].l4proto, &reach);
-			well &= tell_reach(findings, families[f], protocols[p].l4proto,
-				managed->ports.first, &reach);
-		}
+		for (size_t f = 0; f < N_ELEMENTS(families); f++)
+			if ((managed->protocols & protocols[p].protocol) && survey->has_address[f])
+				well &= tell_ports(survey, findings, managed, families[f],
+					protocols[p].l4proto, n_left);
 	return well;
 }
 
@@ -199,7 +222,7 @@ static int destination_nat_is_followed(const struct survey *survey)
 
 static void tell_alias(const struct survey *survey, struct findings *findings)
 {
-	for (size_t i = 0; i < survey->n_managed && i < PORTS_JUDGED_MAX; i++) {
+	for (size_t i = 0; i < survey->n_managed && i < ALIASES_MAX; i++) {
 		const struct managed_port *managed = &survey->managed[i];
 		uint8_t l4proto = managed->protocols & PROTOCOL_TCP ? IPPROTO_TCP : IPPROTO_UDP;
 		char place[PLACE_MAX];
@@ -267,6 +290,7 @@ static bool tell_unread(const struct survey *survey, struct findings *findings)
 
 void doctor_firewall(const struct survey *survey, struct findings *findings)
 {
+	size_t n_left = PORTS_JUDGED_MAX;
 	bool well;
 
 	if (survey->firewall_status == -EPERM) {
@@ -282,8 +306,12 @@ void doctor_firewall(const struct survey *survey, struct findings *findings)
 		return;
 	}
 	well = tell_unread(survey, findings);
-	for (size_t i = 0; i < survey->n_managed && i < PORTS_JUDGED_MAX; i++)
-		well &= tell_port(survey, findings, &survey->managed[i]);
+	for (size_t i = 0; i < survey->n_managed; i++)
+		well &= tell_port(survey, findings, &survey->managed[i], &n_left);
+	if (n_left == 0)
+		findings_add(findings, "firewall", VERDICT_UNKNOWN,
+			"more ports are managed than are looked into: whether other rules refuse "
+			"the last of them is not known");
 	if (well && survey->n_managed > 0)
 		findings_add(findings, "firewall", VERDICT_OK,
 			"no other rules on this host refuse what a grant opens");
