@@ -2,6 +2,7 @@
 """jitgated --remove-gate: opens what a daemon that has ended left shut, and nothing else."""
 
 import os
+import pathlib
 import pwd
 import subprocess
 
@@ -9,6 +10,8 @@ import pytest
 
 from agent import BUILD
 from harness import Listener, Session, is_open
+
+TREE = pathlib.Path(__file__).parents[2]
 
 
 REMOVED = "The gate is removed: managed ports are open, unless another rule shuts them.\n"
@@ -76,6 +79,24 @@ def test_the_record_stays_the_daemons_to_write(users, agent):
     assert agent.audit("gate_removed")
     for name in "state/ledger", "log/audit.jsonl":
         assert (agent.directory / name).stat().st_uid == daemon.pw_uid
+
+
+@pytest.mark.parametrize("package, name", [("jitgate", "log/jitgate"), ("jitgate-server", "lib/jitgate-server")])
+def test_a_purge_that_meets_a_mount_ends(tmp_path, package, name):
+    """Else dpkg is never done with the package. What is on the mount goes all the same."""
+    mount = tmp_path / "var" / name
+    mount.mkdir(parents=True)
+    (tmp_path / "var/lib" / package).mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", mount], check=True)
+    try:
+        (mount / "file").touch()
+        done = subprocess.run(["sh", str(TREE / "packaging" / "debian" / f"{package}.postrm"), "purge"], text=True,
+                              env={**os.environ, "DPKG_ROOT": str(tmp_path)}, capture_output=True, check=False)
+        assert done.returncode == 0 and f"/var/{name} is not removed whole" in done.stderr, done
+        assert os.listdir(mount) == []
+    finally:
+        subprocess.run(["umount", mount], check=True)
+    assert package == "jitgate-server" or not (tmp_path / "var/lib/jitgate").exists()
 
 
 def test_a_configuration_that_is_wrong_or_gone_hinders_nothing(world, agent, tmp_path):
