@@ -2,11 +2,16 @@
 
 /* jitgated: arguments, configuration, the agent, the loop. */
 
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/common/confine.h"
 #include "agent/common/memory.h"
 #include "agent/common/program.h"
+#include "agent/common/users.h"
 #include "agent/daemon/agent.h"
 #include "agent/daemon/removal.h"
 
@@ -82,6 +87,38 @@ static int run(const char *path, struct config *config, struct trust *trust)
 	return program_loop(event, reload, agent);
 }
 
+/* Root reads all that there is; its service does not. */
+static void tell_unreadable(int status)
+{
+	if (status == -EACCES)
+		fprintf(stderr,
+			"jitgated: uid %u, which it runs as, must be able to read configuration "
+			"and trust file, and to enter the directories above them\n",
+			(unsigned)geteuid());
+}
+
+/* Checks as the user that the service runs as, and remains it: nothing comes after. What is wrong
+ * then is told, and is no failure: a file may be checked before it is where it belongs. */
+static void check_as_service(const char *path)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	_cleanup_(trust_freep) struct trust *trust = NULL;
+	_cleanup_(freep) char *error = NULL;
+	const struct passwd *user = geteuid() == 0 ? getpwnam(AGENT_USER) : NULL;
+	int status;
+
+	if (!user || initgroups(user->pw_name, user->pw_gid) < 0 ||
+		setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
+		setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
+		return;
+	status = agent_load(path, &config, &trust, &error);
+	if (status < 0)
+		fprintf(stderr,
+			"jitgated: but the user " AGENT_USER ", whom its service runs as, can't "
+			"read it: %s\n",
+			error ? error : strerror(-status));
+}
+
 static int serve(const char *path)
 {
 	_cleanup_(freep) char *error = NULL;
@@ -92,8 +129,10 @@ static int serve(const char *path)
 	status = agent_load(path, &config, &trust, &error);
 	if (!config) {
 		fprintf(stderr, "jitgated: %s\n", error ? error : "out of memory");
+		tell_unreadable(status);
 		return EXIT_FAILURE;
 	}
+	tell_unreadable(status);
 	if (status < 0)
 		log_line(LOG_ERR, "%s: the gate is shut, and only local root can open it",
 			error ? error : "out of memory");
@@ -118,6 +157,8 @@ static int check(const char *path)
 	}
 	printf("%s: ok (%zu sections of ports, %zu trusted keys)\n", path, config->n_ports,
 		trust->n_keys);
+	fflush(stdout);
+	check_as_service(path);
 	return EXIT_SUCCESS;
 }
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from confined import NOBODY, give, give_agent, open_path, status
+from confined import NOBODY, as_unit, give, give_agent, open_path, status
 from harness import BUILD, SANITIZED, Listener, await_, is_open
 from nat import KINDS
 from server import Server
@@ -73,6 +73,26 @@ def test_what_removes_the_gate_leaves_nothing_of_roots(users, agent):
              for path in (agent.directory / name).iterdir()]
     assert files and {path.stat().st_uid for path in files} == {NOBODY}
     agent.start()
+
+
+def test_a_check_by_root_tells_what_the_service_can_not_read(users, agent):
+    """Else it is learnt of when the gate does not stand after a boot."""
+    def check():
+        done = agent.namespace.call(f"{BUILD}/jitgated", "-n", "-c", str(agent.config_path))
+        assert done.returncode == 0 and ": ok" in done.stdout, done
+        return done.stderr
+
+    open_path(agent.directory)
+    assert check() == ""
+    for path, mode in (agent.config_path, 0o600), (agent.trust_path, 0o640), (agent.directory, 0o700):
+        before = path.stat().st_mode
+        path.chmod(mode)
+        said = check()
+        assert "the user jitgated" in said and "Permission denied" in said
+        path.chmod(before)
+    agent.config_path.chmod(0o600)
+    done = agent.namespace.call(*as_unit("jitgated"), f"{BUILD}/jitgated", "-c", str(agent.config_path))
+    assert done.returncode == 1 and f"uid {NOBODY}, which it runs as, must be able to read" in done.stderr, done
 
 
 def test_legacy_rules_are_learnt_of_without_root(users, world, agent):
