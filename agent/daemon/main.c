@@ -55,15 +55,16 @@ static void reload(void *userdata)
 static void confine(const struct config *config)
 {
 	const uint64_t kept = CAPABILITY(CAP_NET_ADMIN);
-	int status;
+	int given_up[3];
 
-	status = confine_to_owner(config->state_directory, kept);
-	if (status == 0)
-		status = confine_capabilities(kept);
-	if (status == 0)
-		status = confine_process();
-	if (status < 0)
-		log_line(LOG_WARNING, "can't give up privileges: %s", strerror(-status));
+	/* Each for itself: one that can't be had takes none of the others away. */
+	given_up[0] = confine_to_owner(config->state_directory, kept);
+	given_up[1] = confine_capabilities(kept);
+	given_up[2] = confine_process();
+	for (size_t i = 0; i < N_ELEMENTS(given_up); i++)
+		if (given_up[i] < 0)
+			log_line(LOG_WARNING, "can't give up privileges: %s",
+				strerror(-given_up[i]));
 }
 
 static int run(const char *path, struct config *config, struct trust *trust)

@@ -61,6 +61,15 @@ def test_an_agent_that_root_starts_becomes_whose_the_state_is(users, world, agen
     assert len(agent.call("ListGrants")["grants"]) == 2
 
 
+def test_a_user_that_it_can_not_become_keeps_it_no_privileges(agent):
+    """In a user namespace, say, which has only one."""
+    give(agent.directory / "state")
+    agent.wrapper = ["unshare", "-rn"]
+    agent.start()
+    assert_given_up(agent.process, NET_ADMIN)
+    assert "can't give up privileges" in agent.log()
+
+
 def test_what_removes_the_gate_leaves_nothing_of_roots(users, agent):
     give_agent(agent)
     agent.start()
