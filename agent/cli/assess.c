@@ -285,6 +285,12 @@ static int run_assess(const struct cli *cli, const struct arguments *arguments)
 			strerror(-survey.listeners_status));
 		return EXIT_REFUSED;
 	}
+	if (survey.listeners.is_cut) {
+		output_error("more than %d sockets listen here, too many to be assessed; whose are "
+			     "they? sudo ss -lntup",
+			LISTENERS_MAX);
+		return EXIT_REFUSED;
+	}
 	assess(&assessment);
 	if (cli->json)
 		return print_json(&assessment);

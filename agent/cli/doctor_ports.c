@@ -136,6 +136,14 @@ void doctor_ports(const struct survey *survey, struct findings *findings)
 			strerror(-survey->listeners_status));
 		return;
 	}
+	if (survey->listeners.is_cut) {
+		findings_add(findings, "ports", VERDICT_UNKNOWN,
+			"more than %d sockets listen here: those beyond are not looked at, and "
+			"sshd may be one of them",
+			LISTENERS_MAX);
+		findings_advise(findings, "whose are they? sudo ss -lntup");
+		return;
+	}
 	if (!survey->managed_is_known)
 		return; /* told with the agent and the configuration */
 	for (size_t i = 0; i < survey->n_managed; i++)

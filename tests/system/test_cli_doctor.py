@@ -191,6 +191,24 @@ def test_managed_ports_and_who_listens(world, agent, tmp_path):
 CONNECTION = {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22"}
 
 
+def test_sockets_without_number_do_not_hide_sshd(world, agent):
+    """Any user here may open them."""
+    program = ("import resource, socket, time\n"
+               "resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))\n"
+               "kept = [socket.socket() for _ in range(16400)]\n"
+               "for i, s in enumerate(kept):\n"
+               "    s.bind((f'127.0.{i // 16384}.1', 1024 + i % 16384)); s.listen(1)\n"
+               "print('ready', flush=True); time.sleep(60)\n")
+    process = world.vm.spawn("python3", "-c", program, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    agent.configure(ports=SSH)
+    assert doctor(agent).one("ports")["verdict"] == UNKNOWN
+    done = run(agent, "assess")
+    assert done.returncode == 1 and "too many" in done.stderr
+    process.kill()
+    process.wait()
+
+
 def test_who_would_be_locked_out(world, agent):
     Listener(world.vm, "0.0.0.0", 22)
     agent.configure(ports=SSH)
