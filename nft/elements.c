@@ -12,6 +12,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 
+#include "nft/element_check.h"
 #include "nft/elements.h"
 
 #define KEY_BYTES_MAX 40
@@ -381,7 +382,7 @@ static int on_elements(const struct nlmsghdr *message, void *userdata)
 
 	if (!set)
 		return MNL_CB_ERROR;
-	if (nftnl_set_elems_nlmsg_parse(message, set) < 0)
+	if (!elements_are_sound(message) || nftnl_set_elems_nlmsg_parse(message, set) < 0)
 		return MNL_CB_ERROR;
 	return nftnl_set_elem_foreach(set, on_element, userdata) < 0 ? MNL_CB_ERROR : MNL_CB_OK;
 }

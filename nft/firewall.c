@@ -11,6 +11,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 
+#include "nft/element_check.h"
 #include "nft/firewall.h"
 #include "nft/netlink.h"
 #include "nft/sets.h"
@@ -275,7 +276,7 @@ static int on_elements(const struct nlmsghdr *message, void *userdata)
 		reading->firewall->is_cut = true;
 		return MNL_CB_OK;
 	}
-	if (nftnl_set_elems_nlmsg_parse(message, reading->set) < 0)
+	if (!elements_are_sound(message) || nftnl_set_elems_nlmsg_parse(message, reading->set) < 0)
 		return MNL_CB_ERROR;
 	nftnl_set_elem_foreach(reading->set, on_element, &n);
 	reading->firewall->n_elements += n;

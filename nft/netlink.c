@@ -5,6 +5,8 @@
 
 #include "nft/netlink.h"
 
+#define ERRNO_MAX 4095 /* of Linux (linux/err.h) */
+
 int netlink_open(int bus, int flags, struct netlink **ret)
 {
 	_cleanup_(netlink_freep) struct netlink *netlink = calloc(1, sizeof(*netlink));
@@ -50,6 +52,12 @@ void netlink_drain(struct netlink *netlink)
 		;
 }
 
+/* libmnl sets errno to what the kernel names: here it becomes one that exists. */
+static int named_error(void)
+{
+	return errno > 0 && errno <= ERRNO_MAX ? -errno : -EPROTO;
+}
+
 int netlink_request(
 	struct netlink *netlink, struct nlmsghdr *request, mnl_cb_t callback, void *userdata)
 {
@@ -69,7 +77,7 @@ int netlink_request(
 		status = mnl_cb_run(
 			buffer, n, request->nlmsg_seq, netlink_port(netlink), callback, userdata);
 		if (status < 0)
-			return -errno;
+			return named_error();
 	} while (status > MNL_CB_STOP);
 	return 0;
 }
