@@ -177,27 +177,26 @@ int gate_remove(struct gate *gate)
 static int on_refused_counter(const struct nlmsghdr *message, void *userdata)
 {
 	struct nftnl_obj *counter = nftnl_obj_alloc();
+	int status;
 
 	if (!counter)
 		return MNL_CB_ERROR;
-	if (nftnl_obj_nlmsg_parse(message, counter) == 0)
+	status = nftnl_obj_nlmsg_parse(message, counter);
+	if (status == 0)
 		*(uint64_t *)userdata = nftnl_obj_get_u64(counter, NFTNL_OBJ_CTR_PKTS);
 	nftnl_obj_free(counter);
-	return MNL_CB_OK;
+	return status < 0 ? MNL_CB_ERROR : MNL_CB_OK;
 }
 
 static int read_refused(struct gate *gate, uint64_t *ret)
 {
-	struct nftnl_obj *counter = nftnl_obj_alloc();
+	struct nftnl_obj *counter = gate_counter_new();
 	char buffer[512];
 	struct nlmsghdr *request;
 
 	if (!counter)
 		return -ENOMEM;
 	request = nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETOBJ, NFPROTO_INET, NLM_F_ACK, 0);
-	nftnl_obj_set_str(counter, NFTNL_OBJ_TABLE, GATE_TABLE);
-	nftnl_obj_set_str(counter, NFTNL_OBJ_NAME, GATE_COUNTER_REFUSED);
-	nftnl_obj_set_u32(counter, NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
 	nftnl_obj_nlmsg_build_payload(request, counter);
 	nftnl_obj_free(counter);
 	return netlink_request(gate->netlink, request, on_refused_counter, ret);
@@ -221,17 +220,18 @@ int gate_status(struct gate *gate, bool *ret_installed, uint64_t *ret_refused)
 static int on_nat_chain(const struct nlmsghdr *message, void *userdata)
 {
 	struct nftnl_chain *chain = nftnl_chain_alloc();
+	int status;
 
 	if (!chain)
 		return MNL_CB_ERROR;
-	if (nftnl_chain_nlmsg_parse(message, chain) == 0 &&
-		nftnl_chain_is_set(chain, NFTNL_CHAIN_HOOKNUM) &&
+	status = nftnl_chain_nlmsg_parse(message, chain);
+	if (status == 0 && nftnl_chain_is_set(chain, NFTNL_CHAIN_HOOKNUM) &&
 		nftnl_chain_get_u32(chain, NFTNL_CHAIN_HOOKNUM) == NF_INET_PRE_ROUTING &&
 		nftnl_chain_is_set(chain, NFTNL_CHAIN_TYPE) &&
 		strcmp(nftnl_chain_get_str(chain, NFTNL_CHAIN_TYPE), "nat") == 0)
 		*(bool *)userdata = true;
 	nftnl_chain_free(chain);
-	return MNL_CB_OK;
+	return status < 0 ? MNL_CB_ERROR : MNL_CB_OK;
 }
 
 /* Who may not read which tables there are sees whether the table's module is there, in this

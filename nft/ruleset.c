@@ -77,16 +77,32 @@ static int build_set(struct transaction *transaction, enum gate_set id)
 	return status;
 }
 
-static int build_counter(struct transaction *transaction)
+struct nftnl_obj *gate_counter_new(void)
 {
 	struct nftnl_obj *counter = nftnl_obj_alloc();
+
+	if (!counter)
+		return NULL;
+	nftnl_obj_set_str(counter, NFTNL_OBJ_TABLE, GATE_TABLE);
+	nftnl_obj_set_str(counter, NFTNL_OBJ_NAME, GATE_COUNTER_REFUSED);
+	nftnl_obj_set_u32(counter, NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
+	/* libnftnl does not tell that it had no memory for a string, and builds no message without.
+	 */
+	if (!nftnl_obj_get_str(counter, NFTNL_OBJ_TABLE) ||
+		!nftnl_obj_get_str(counter, NFTNL_OBJ_NAME)) {
+		nftnl_obj_free(counter);
+		return NULL;
+	}
+	return counter;
+}
+
+static int build_counter(struct transaction *transaction)
+{
+	struct nftnl_obj *counter = gate_counter_new();
 	int status;
 
 	if (!counter)
 		return -ENOMEM;
-	nftnl_obj_set_str(counter, NFTNL_OBJ_TABLE, GATE_TABLE);
-	nftnl_obj_set_str(counter, NFTNL_OBJ_NAME, GATE_COUNTER_REFUSED);
-	nftnl_obj_set_u32(counter, NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
 	nftnl_obj_set_u64(counter, NFTNL_OBJ_CTR_PKTS, 0);
 	nftnl_obj_set_u64(counter, NFTNL_OBJ_CTR_BYTES, 0);
 	status = transaction_add_object(

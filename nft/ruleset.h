@@ -19,5 +19,8 @@ int ruleset_build(struct transaction *transaction, const struct ruleset *ruleset
 int ruleset_build_rules(struct transaction *transaction, const struct ruleset *ruleset);
 int ruleset_rewrite_rules(struct transaction *transaction, const struct ruleset *ruleset);
 
+/* The counter of refused packets, at nothing: owned by the caller. NULL: no memory. */
+struct nftnl_obj *gate_counter_new(void);
+
 /* Adds the table's deletion. */
 int ruleset_remove(struct transaction *transaction);

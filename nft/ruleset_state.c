@@ -18,14 +18,24 @@ static bool is_name(const char *text, const char *name)
 	return text && strcmp(text, name) == 0;
 }
 
+/* What could not be read, also for want of memory, is not to be taken for something that is absent:
+ * where it names no table, libnftnl had none for the name. */
+static int was_read(int status, const char *table)
+{
+	return status < 0 || !table ? MNL_CB_ERROR : MNL_CB_OK;
+}
+
 static int on_table(const struct nlmsghdr *message, void *userdata)
 {
 	struct ruleset_state *state = userdata;
 	struct nftnl_table *table = nftnl_table_alloc();
+	int status;
 
 	if (!table)
 		return MNL_CB_ERROR;
-	if (nftnl_table_nlmsg_parse(message, table) == 0 &&
+	status = nftnl_table_nlmsg_parse(message, table);
+	status = was_read(status, nftnl_table_get_str(table, NFTNL_TABLE_NAME));
+	if (status == MNL_CB_OK &&
 		is_name(nftnl_table_get_str(table, NFTNL_TABLE_NAME), GATE_TABLE)) {
 		uint32_t flags = nftnl_table_get_u32(table, NFTNL_TABLE_FLAGS);
 
@@ -36,7 +46,7 @@ static int on_table(const struct nlmsghdr *message, void *userdata)
 			state->foreign = true;
 	}
 	nftnl_table_free(table);
-	return MNL_CB_OK;
+	return status;
 }
 
 /* A base chain that hangs elsewhere, or with another policy, is not ours whatever its name. */
@@ -59,10 +69,13 @@ static int on_chain(const struct nlmsghdr *message, void *userdata)
 	struct ruleset_state *state = userdata;
 	struct nftnl_chain *chain = nftnl_chain_alloc();
 	enum gate_chain i = 0;
+	int status;
 
 	if (!chain)
 		return MNL_CB_ERROR;
-	if (nftnl_chain_nlmsg_parse(message, chain) == 0 &&
+	status = nftnl_chain_nlmsg_parse(message, chain);
+	status = was_read(status, nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE));
+	if (status == MNL_CB_OK &&
 		is_name(nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE), GATE_TABLE)) {
 		const char *name = nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME);
 
@@ -74,18 +87,20 @@ static int on_chain(const struct nlmsghdr *message, void *userdata)
 			state->foreign = true;
 	}
 	nftnl_chain_free(chain);
-	return MNL_CB_OK;
+	return status;
 }
 
 static int on_set(const struct nlmsghdr *message, void *userdata)
 {
 	struct ruleset_state *state = userdata;
 	struct nftnl_set *set = nftnl_set_alloc();
+	int status;
 
 	if (!set)
 		return MNL_CB_ERROR;
-	if (nftnl_set_nlmsg_parse(message, set) == 0 &&
-		is_name(nftnl_set_get_str(set, NFTNL_SET_TABLE), GATE_TABLE)) {
+	status = nftnl_set_nlmsg_parse(message, set);
+	status = was_read(status, nftnl_set_get_str(set, NFTNL_SET_TABLE));
+	if (status == MNL_CB_OK && is_name(nftnl_set_get_str(set, NFTNL_SET_TABLE), GATE_TABLE)) {
 		enum gate_set id = gate_set_find(nftnl_set_get_str(set, NFTNL_SET_NAME));
 
 		if (id < SET_COUNT && gate_set_matches(id, set))
@@ -95,17 +110,20 @@ static int on_set(const struct nlmsghdr *message, void *userdata)
 			state->foreign = true;
 	}
 	nftnl_set_free(set);
-	return MNL_CB_OK;
+	return status;
 }
 
 static int on_object(const struct nlmsghdr *message, void *userdata)
 {
 	struct ruleset_state *state = userdata;
 	struct nftnl_obj *object = nftnl_obj_alloc();
+	int status;
 
 	if (!object)
 		return MNL_CB_ERROR;
-	if (nftnl_obj_nlmsg_parse(message, object) == 0 &&
+	status = nftnl_obj_nlmsg_parse(message, object);
+	status = was_read(status, nftnl_obj_get_str(object, NFTNL_OBJ_TABLE));
+	if (status == MNL_CB_OK &&
 		is_name(nftnl_obj_get_str(object, NFTNL_OBJ_TABLE), GATE_TABLE)) {
 		if (nftnl_obj_get_u32(object, NFTNL_OBJ_TYPE) == NFT_OBJECT_COUNTER &&
 			is_name(nftnl_obj_get_str(object, NFTNL_OBJ_NAME), GATE_COUNTER_REFUSED))
@@ -114,7 +132,7 @@ static int on_object(const struct nlmsghdr *message, void *userdata)
 			state->foreign = true;
 	}
 	nftnl_obj_free(object);
-	return MNL_CB_OK;
+	return status;
 }
 
 static int ruleset_dump(
