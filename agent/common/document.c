@@ -12,6 +12,7 @@
 #include "agent/common/claims.h"
 #include "agent/common/document.h"
 #include "agent/common/jws.h"
+#include "agent/common/memory.h"
 
 static const struct {
 	const char *name;
@@ -121,8 +122,8 @@ static int document_open(const char *text, size_t n_bytes, const struct trust *t
 	return r;
 }
 
-int document_read(const char *text, size_t n_bytes, const struct trust *trust, const char *vm_id,
-	struct document **ret, struct refusal *refusal)
+static int document_judge(const char *text, size_t n_bytes, const struct trust *trust,
+	const char *vm_id, struct document **ret, struct refusal *refusal)
 {
 	_cleanup_(document_freep) struct document *document = NULL;
 	json_auto_t *claims = NULL;
@@ -144,6 +145,16 @@ int document_read(const char *text, size_t n_bytes, const struct trust *trust, c
 	document->key = key;
 	*ret = TAKE_PTR(document);
 	return 0;
+}
+
+/* A refusal is for good: it is none where memory was short. */
+int document_read(const char *text, size_t n_bytes, const struct trust *trust, const char *vm_id,
+	struct document **ret, struct refusal *refusal)
+{
+	size_t n_failed = memory_n_failed();
+	int r = document_judge(text, n_bytes, trust, vm_id, ret, refusal);
+
+	return r == REFUSED && memory_n_failed() != n_failed ? -ENOMEM : r;
 }
 
 /* True for a private key whose public half would pass in a trust file. */

@@ -1,12 +1,62 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
+#include <jansson.h>
 #include <link.h>
 #include <malloc.h>
+#include <openssl/crypto.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "agent/common/memory.h"
+
+static size_t n_failed;
+
+static void *note(void *allocated, size_t n_bytes)
+{
+	if (!allocated && n_bytes > 0)
+		n_failed++;
+	return allocated;
+}
+
+static void *json_allocate(size_t n_bytes)
+{
+	return note(malloc(n_bytes), n_bytes);
+}
+
+static void *crypto_allocate(size_t n_bytes, const char *file, int line)
+{
+	(void)file, (void)line;
+	return note(malloc(n_bytes), n_bytes);
+}
+
+static void *crypto_reallocate(void *old, size_t n_bytes, const char *file, int line)
+{
+	(void)file, (void)line;
+	return note(realloc(old, n_bytes), n_bytes);
+}
+
+static void crypto_free(void *old, const char *file, int line)
+{
+	(void)file, (void)line;
+	free(old);
+}
+
+static void watch(void)
+{
+	json_set_alloc_funcs(json_allocate, free);
+	(void)CRYPTO_set_mem_functions(crypto_allocate, crypto_reallocate, crypto_free);
+}
+
+/* Libraries' constructors allocate already (libjose's make OpenSSL do so), and from then on OpenSSL
+ * takes no other functions: this comes before them. */
+__attribute__((section(".preinit_array"), used)) static void (*const watch_first)(void) = watch;
+
+size_t memory_n_failed(void)
+{
+	return n_failed;
+}
 
 static int release_segments(struct dl_phdr_info *info, size_t n, void *userdata)
 {

@@ -15,6 +15,7 @@
 
 #include "agent/common/base64url.h"
 #include "agent/common/file.h"
+#include "agent/common/memory.h"
 #include "agent/common/strictjson.h"
 #include "agent/common/text.h"
 #include "agent/common/times.h"
@@ -379,6 +380,7 @@ int trust_parse(
 int trust_load(const char *path, struct trust **ret, char **ret_error)
 {
 	_cleanup_(freep) char *text = NULL;
+	size_t n_failed = memory_n_failed();
 	size_t n_bytes;
 	int r;
 
@@ -391,7 +393,8 @@ int trust_load(const char *path, struct trust **ret, char **ret_error)
 		return fail(ret_error, r, "%s: not a regular file", path);
 	if (r < 0)
 		return fail(ret_error, r, "%s: %s", path, strerror(-r));
-	return trust_parse(text, n_bytes, path, ret, ret_error);
+	r = trust_parse(text, n_bytes, path, ret, ret_error);
+	return r < 0 && memory_n_failed() != n_failed ? -ENOMEM : r;
 }
 
 const struct trust_key *trust_find(const struct trust *trust, const char *kid)

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "agent/common/memory.h"
 #include "agent/common/strictjson.h"
 #include "agent/common/times.h"
 #include "agent/common/varlink_server.h"
@@ -28,6 +29,7 @@ struct varlink_call {
 	struct varlink_connection *connection;
 	bool more;
 	bool oneway;
+	size_t n_memory_failed; /* when it came */
 	bool answered;
 };
 
@@ -193,6 +195,7 @@ static int call_new(struct varlink_connection *connection, const struct request 
 		.connection = connection_ref(connection),
 		.more = request->more,
 		.oneway = request->oneway,
+		.n_memory_failed = memory_n_failed(),
 	};
 	connection->call = call;
 	*ret = call;
@@ -419,10 +422,9 @@ static int call_answer(struct varlink_call *call, const json_t *message)
 	return 0;
 }
 
-/* Parameters are always there: some clients insist. */
 static json_t *message_new(json_t *parameters)
 {
-	return json_pack("{s:o}", "parameters", parameters ? parameters : json_object());
+	return json_pack("{s:o}", "parameters", parameters);
 }
 
 int varlink_call_reply(struct varlink_call *call, json_t *parameters)
@@ -432,9 +434,19 @@ int varlink_call_reply(struct varlink_call *call, json_t *parameters)
 	return call_answer(call, message);
 }
 
+int varlink_call_reply_whole(struct varlink_call *call, json_t *parameters)
+{
+	if (memory_n_failed() != call->n_memory_failed) {
+		json_decref(parameters);
+		return -ENOMEM;
+	}
+	return varlink_call_reply(call, parameters);
+}
+
 int varlink_call_error(struct varlink_call *call, const char *error, json_t *parameters)
 {
-	json_auto_t *message = message_new(parameters);
+	/* Parameters are always there: some clients insist. */
+	json_auto_t *message = message_new(parameters ? parameters : json_object());
 
 	if (message && json_object_set_new(message, "error", json_string(error)) < 0)
 		return -ENOMEM;

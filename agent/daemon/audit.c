@@ -8,6 +8,7 @@
 #include <syslog.h>
 #include <systemd/sd-id128.h>
 
+#include "agent/common/memory.h"
 #include "agent/common/times.h"
 #include "agent/daemon/audit.h"
 #include "agent/daemon/audit_file.h"
@@ -122,8 +123,10 @@ static void put_string(json_t *record, const char *key, const char *value)
 		json_object_set_new(record, key, json_string(value));
 }
 
+/* NULL where there is no memory for all of it: half a record is none. */
 static json_t *audit_to_json(struct audit *audit, const struct audit_record *record, uint64_t usec)
 {
+	size_t n_failed = memory_n_failed();
 	char time[TIME_STRING_MAX];
 	json_t *json = json_object();
 
@@ -142,7 +145,10 @@ static json_t *audit_to_json(struct audit *audit, const struct audit_record *rec
 	put_string(json, "code", record->code);
 	if (record->details)
 		json_object_set_new(json, "details", record->details);
-	return json;
+	if (memory_n_failed() == n_failed)
+		return json;
+	json_decref(json);
+	return NULL;
 }
 
 /* A field of the journal's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): the form
@@ -219,6 +225,6 @@ void audit_write(struct audit *audit, const struct audit_record *record)
 	audit_sequence_logged(
 		&audit->numbers, audit->sequence, audit_file_append(&audit->file, json) == 0);
 	audit_send_to_journal(audit, record);
-	if (audit->listener)
+	if (audit->listener && json)
 		audit->listener(json, audit->userdata);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "agent/common/memory.h"
 #include "agent/daemon/audit_file.h"
 #include "cleanup.h"
 
@@ -171,25 +172,33 @@ static void rotate(struct audit_file *file)
 
 int audit_file_append(struct audit_file *file, json_t *record)
 {
+	size_t n_failed = memory_n_failed();
 	_cleanup_(freep) char *line = NULL;
+	char hash[AUDIT_HASH_HEX + 1];
 	off_t end;
 	size_t n;
+	int r;
 
 	if (file->fd < 0)
 		return -EBADF;
-	json_object_set_new(record, "previous", json_string(file->previous));
+	if (json_object_set_new(record, "previous", json_string(file->previous)) < 0)
+		return -ENOMEM;
 	line = json_dumps(record, JSON_COMPACT);
 	json_object_del(record, "previous");
-	if (!line)
+	/* Bytes of a line may be missing, too. */
+	if (!line || memory_n_failed() != n_failed)
 		return -ENOMEM;
 	n = strlen(line);
+	r = hash_line(line, n, hash);
+	if (r < 0)
+		return r;
 	end = lseek(file->fd, 0, SEEK_END);
 	if (end > 0 && (uint64_t)end + n + 1 > file->n_bytes_max) {
 		rotate(file);
 		end = lseek(file->fd, 0, SEEK_END);
 	}
 	errno = 0;
-	line[n] = '\n'; /* in place of the NUL: the text is no string until it is put back */
+	line[n] = '\n'; /* in place of the NUL: the text is no string any more */
 	if (write(file->fd, line, n + 1) != (ssize_t)(n + 1)) {
 		int error = errno ? -errno : -EIO;
 
@@ -197,9 +206,9 @@ int audit_file_append(struct audit_file *file, json_t *record)
 			(void)!ftruncate(file->fd, end);
 		return error;
 	}
-	line[n] = '\0';
+	memcpy(file->previous, hash, sizeof(hash));
 	file->is_unsynced = true;
-	return hash_line(line, n, file->previous);
+	return 0;
 }
 
 /* A file's lines, read by offset into one block. */

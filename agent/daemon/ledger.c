@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/common/memory.h"
 #include "agent/daemon/ledger.h"
 #include "agent/daemon/ledger_reader.h"
 
@@ -225,14 +226,15 @@ static int ledger_mend(struct ledger *ledger)
 /* The record on a line. Returns 1, 0 where there is none or -ENOMEM. */
 static int line_parse(const struct ledger_line *line, json_t **ret)
 {
+	size_t n_failed = memory_n_failed();
 	json_auto_t *record = NULL;
-	json_error_t error;
 
 	if (!line->text)
 		return 0;
 	record = json_loadb(
-		line->text, line->n_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-	if (!record && json_error_code(&error) == json_error_out_of_memory)
+		line->text, line->n_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+	/* As in json_parse_object(). */
+	if (memory_n_failed() != n_failed)
 		return -ENOMEM;
 	if (!json_is_object(record))
 		return 0;
@@ -327,12 +329,12 @@ int ledger_read(struct ledger *ledger, int (*callback)(json_t *record, void *use
 static int record_format(
 	const json_t *record, char text[static LEDGER_RECORD_BYTES_MAX], size_t *ret_bytes)
 {
-	size_t n_bytes;
+	size_t n_failed = memory_n_failed(), n_bytes;
 
 	if (!json_is_object(record))
 		return -EINVAL;
 	n_bytes = json_dumpb(record, text, LEDGER_RECORD_BYTES_MAX, JSON_COMPACT);
-	if (n_bytes == 0)
+	if (n_bytes == 0 || memory_n_failed() != n_failed)
 		return -ENOMEM;
 	if (n_bytes >= LEDGER_RECORD_BYTES_MAX)
 		return -E2BIG;

@@ -128,7 +128,8 @@ static int serve(const char *path)
 	int status;
 
 	status = agent_load(path, &config, &trust, &error);
-	if (!config) {
+	if (!config || status == -ENOMEM) {
+		config_free(config);
 		fprintf(stderr, "jitgated: %s\n", error ? error : "out of memory");
 		tell_unreadable(status);
 		return EXIT_FAILURE;

@@ -28,11 +28,11 @@ static int on_later(struct varlink_call *call, json_t *parameters, void *userdat
 {
 	(void)parameters, (void)userdata;
 	if (kept) {
-		(void)varlink_call_reply(kept, NULL);
+		(void)varlink_call_reply(kept, json_object());
 		varlink_call_unref(kept);
 	}
 	kept = varlink_call_ref(call);
-	return varlink_call_wants_more(call) ? varlink_call_notify(call, NULL) : 0;
+	return varlink_call_wants_more(call) ? varlink_call_notify(call, json_object()) : 0;
 }
 
 static int on_forget(struct varlink_call *call, json_t *parameters, void *userdata)

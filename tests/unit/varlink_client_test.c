@@ -29,7 +29,7 @@ static pid_t server_run(struct fixture *f)
 		if (f->kept && varlink_call_wants_more(f->kept) && f->n_calls++ < 4)
 			varlink_call_notify(f->kept, json_pack("{s:i}", "n", f->n_calls));
 		else if (f->kept && varlink_call_wants_more(f->kept))
-			varlink_call_reply(f->kept, NULL);
+			varlink_call_reply(f->kept, json_object());
 	}
 }
 

@@ -33,7 +33,7 @@ static void pipelined_calls_are_answered_in_order(void **state)
 	peer_expect(f, fd, ECHOED("1"));
 	peer_expect_nothing(f, fd);
 	assert_int_equal(f->n_calls, 2);
-	assert_int_equal(varlink_call_reply(f->kept, NULL), 0);
+	assert_int_equal(varlink_call_reply(f->kept, json_object()), 0);
 	peer_expect(f, fd, "{\"parameters\":{}}");
 	peer_expect(f, fd, ECHOED("2"));
 	peer_expect(f, fd, ECHOED("3"));
@@ -164,7 +164,7 @@ static void oneway_calls_are_made_and_not_answered(void **state)
 	peer_send(f, fd, "{\"method\":\"com.example.test.Later\",\"oneway\":true}");
 	peer_expect_nothing(f, fd);
 	assert_int_equal(f->n_calls, 3);
-	assert_int_equal(varlink_call_reply(f->kept, NULL), 0);
+	assert_int_equal(varlink_call_reply(f->kept, json_object()), 0);
 	peer_send(f, fd, ECHO("next"));
 	peer_expect(f, fd, ECHOED("next"));
 }
@@ -197,7 +197,7 @@ static void peer_that_shut_its_sending_side_gets_its_answer(void **state)
 	shutdown(later, SHUT_WR);
 	settle(f);
 	assert_true(varlink_call_is_open(f->kept));
-	assert_int_equal(varlink_call_reply(f->kept, NULL), 0);
+	assert_int_equal(varlink_call_reply(f->kept, json_object()), 0);
 	peer_expect(f, later, "{\"parameters\":{}}");
 	peer_expect_closed(f, later);
 }
@@ -237,7 +237,7 @@ static void late_answer_after_the_server_is_gone_is_dropped(void **state)
 	f->server = varlink_server_free(f->server);
 	peer_expect_closed(f, fd);
 	assert_false(varlink_call_is_open(f->kept));
-	assert_int_equal(varlink_call_reply(f->kept, NULL), 0);
+	assert_int_equal(varlink_call_reply(f->kept, json_object()), 0);
 }
 
 static void second_answer_is_an_error(void **state)
@@ -247,8 +247,8 @@ static void second_answer_is_an_error(void **state)
 
 	peer_send(f, fd, CALL("Later"));
 	settle(f);
-	assert_int_equal(varlink_call_reply(f->kept, NULL), 0);
-	assert_int_equal(varlink_call_reply(f->kept, NULL), -EALREADY);
+	assert_int_equal(varlink_call_reply(f->kept, json_object()), 0);
+	assert_int_equal(varlink_call_reply(f->kept, json_object()), -EALREADY);
 	peer_expect(f, fd, "{\"parameters\":{}}");
 	peer_expect_nothing(f, fd);
 }
@@ -294,10 +294,10 @@ static void subscription_that_ends_frees_the_connection(void **state)
 	peer_send(f, fd, MORE("Watch"));
 	peer_send(f, fd, ECHO("after"));
 	settle(f);
-	assert_int_equal(varlink_call_notify(f->kept, NULL), 0);
-	assert_int_equal(varlink_call_reply(f->kept, NULL), 0);
+	assert_int_equal(varlink_call_notify(f->kept, json_object()), 0);
+	assert_int_equal(varlink_call_reply(f->kept, json_object()), 0);
 	assert_false(varlink_call_is_open(f->kept));
-	assert_int_equal(varlink_call_notify(f->kept, NULL), -EALREADY);
+	assert_int_equal(varlink_call_notify(f->kept, json_object()), -EALREADY);
 	peer_expect(f, fd, "{\"parameters\":{},\"continues\":true}");
 	peer_expect(f, fd, "{\"parameters\":{}}");
 	peer_expect(f, fd, ECHOED("after"));
@@ -311,7 +311,7 @@ static void only_who_asked_for_more_gets_more(void **state)
 	peer_send(f, fd, CALL("Watch"));
 	settle(f);
 	assert_false(varlink_call_wants_more(f->kept));
-	assert_int_equal(varlink_call_notify(f->kept, NULL), -EINVAL);
+	assert_int_equal(varlink_call_notify(f->kept, json_object()), -EINVAL);
 	peer_expect_nothing(f, fd);
 }
 
