@@ -58,7 +58,7 @@ static int judge_grant(
 			time_format_utc(admission->now, now));
 	if (entry && (entry->revoked || (entry->grant && entry->grant->state == GRANT_REVOKED)))
 		return refuse(refusal, REFUSAL_REVOKED, "the grant %s was revoked", document->id);
-	if (entry && entry->grant)
+	if (entry && entry->grant && !entry->grant->withdrawn)
 		return refuse(refusal, REFUSAL_EXPIRED,
 			"the grant %s has ended here: the clock has been set since", document->id);
 	status = policies_check(

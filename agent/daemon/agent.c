@@ -483,28 +483,38 @@ static int reload_swap(struct agent *agent, struct config **config, struct trust
 	policies_done(&old_policies);
 	audit_reloaded(agent, old_config->mode);
 	config_free(old_config);
-	/* The new configuration is in force, whatever ending grants comes to. */
-	(void)lifecycle_reconsider(agent);
 	return 0;
+}
+
+static int reload(struct agent *agent, char **ret_error)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	_cleanup_(trust_freep) struct trust *trust = NULL;
+	const char *what = "can't install the gate; the configuration in force stays";
+	int status;
+
+	status = agent_load(agent->config_path, &config, &trust, ret_error);
+	if (status < 0)
+		return status;
+	status = reload_swap(agent, &config, &trust);
+	if (status == 0) {
+		what = "the new configuration is in force, but not every grant that it does not "
+		       "allow could be ended: reload again";
+		status = lifecycle_reconsider(agent);
+	}
+	if (status < 0 && asprintf(ret_error, "%s: %s", what, strerror(-status)) < 0)
+		*ret_error = NULL;
+	return status;
 }
 
 int agent_reload(struct agent *agent, char **ret_error)
 {
-	_cleanup_(config_freep) struct config *config = NULL;
-	_cleanup_(trust_freep) struct trust *trust = NULL;
-	int status;
+	int status = reload(agent, ret_error);
 
-	status = agent_load(agent->config_path, &config, &trust, ret_error);
-	if (status == 0) {
-		status = reload_swap(agent, &config, &trust);
-		if (status < 0 &&
-			asprintf(ret_error, "can't install the gate: %s", strerror(-status)) < 0)
-			*ret_error = NULL;
-	}
 	if (status < 0) {
 		const char *error = *ret_error ? *ret_error : strerror(-status);
 
-		log_line(LOG_ERR, "%s; the configuration in force stays", error);
+		log_line(LOG_ERR, "the reload failed: %s", error);
 		audit_write(agent->audit,
 			&(struct audit_record){ .type = AUDIT_RELOAD_FAILED, .message = error });
 	}

@@ -229,9 +229,9 @@ static void retry_later(struct agent *agent)
 	agent->retry_usec = agent->retry_usec == 0 ? RETRY_USEC_MIN : 2 * agent->retry_usec;
 	if (agent->retry_usec > RETRY_USEC_MAX)
 		agent->retry_usec = RETRY_USEC_MAX;
-	agent->retry_source = sd_event_source_disable_unref(agent->retry_source);
-	(void)sd_event_add_time_relative(agent->event, &agent->retry_source, CLOCK_BOOTTIME,
-		agent->retry_usec, USEC_PER_MSEC, on_retry, agent);
+	(void)sd_event_source_set_time(
+		agent->retry_source, clock_boottime_usec() + agent->retry_usec);
+	(void)sd_event_source_set_enabled(agent->retry_source, SD_EVENT_ONESHOT);
 }
 
 int gatekeeper_install(struct agent *agent)
@@ -243,8 +243,13 @@ int gatekeeper_install(struct agent *agent)
 		return status;
 	}
 	agent->retry_usec = 0;
-	agent->retry_source = sd_event_source_disable_unref(agent->retry_source);
+	(void)sd_event_source_set_enabled(agent->retry_source, SD_EVENT_OFF);
 	return 0;
+}
+
+int gatekeeper_catch_up(struct agent *agent)
+{
+	return agent->retry_usec > 0 ? gatekeeper_install(agent) : 0;
 }
 
 static int elements_from_delta(const struct agent *agent, const struct access *accesses, size_t n,
@@ -270,13 +275,11 @@ int gatekeeper_apply(struct agent *agent, const struct access_delta *delta)
 	status = elements_from_delta(agent, delta->removed, delta->n_removed, now_usec, &removed);
 	if (status == 0)
 		status = elements_from_delta(agent, delta->added, delta->n_added, now_usec, &added);
-	if (status < 0)
-		return status;
-	status = gate_change(agent->gate, removed, delta->n_removed, added, delta->n_added, &what);
+	if (status == 0)
+		status = gate_change(
+			agent->gate, removed, delta->n_removed, added, delta->n_added, &what);
 	/* An element may have run out a moment before, or someone may have changed the table. */
-	if (status < 0 && status != -ENOMEM)
-		status = gatekeeper_install(agent);
-	return status;
+	return status < 0 ? gatekeeper_install(agent) : 0;
 }
 
 static void audit_repair(struct agent *agent, const struct watch_report *report, uint64_t usec)
@@ -381,7 +384,13 @@ int gatekeeper_watch(struct agent *agent)
 {
 	int status;
 
-	status = watch_open(gate_port(agent->gate), &agent->watch);
+	/* Made ahead: what is tried again may have failed for want of memory. */
+	status = sd_event_add_time(agent->event, &agent->retry_source, CLOCK_BOOTTIME, UINT64_MAX,
+		USEC_PER_MSEC, on_retry, agent);
+	if (status >= 0)
+		status = sd_event_source_set_enabled(agent->retry_source, SD_EVENT_OFF);
+	if (status >= 0)
+		status = watch_open(gate_port(agent->gate), &agent->watch);
 	if (status == 0)
 		status = sd_event_add_io(agent->event, &agent->watch_source, watch_fd(agent->watch),
 			EPOLLIN, on_watch, agent);

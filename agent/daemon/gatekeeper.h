@@ -18,6 +18,9 @@ int gatekeeper_begin(struct agent *agent);
  */
 int gatekeeper_install(struct agent *agent);
 
+/* The same where something is left to do. */
+int gatekeeper_catch_up(struct agent *agent);
+
 /* Tells the kernel what a change made of the access map's entries. Where the kernel turns out to
  * have something else, everything is installed again. Returns 0 or -errno. */
 int gatekeeper_apply(struct agent *agent, const struct access_delta *delta);

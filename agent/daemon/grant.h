@@ -32,6 +32,8 @@ struct grant {
 	/* Its covers' tag in the access map: no two grants that are alive have the same. */
 	uint32_t tag;
 	bool durable; /* survives a reboot */
+	bool covered; /* the access map has its covers */
+	bool withdrawn; /* its admission failed, and its covers could not be taken back yet */
 	uint64_t n_connections;
 	/* When it begins, then when it ends. */
 	sd_event_source *timer;

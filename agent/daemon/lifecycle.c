@@ -13,6 +13,9 @@
 
 #define TIMER_ACCURACY_USEC (1 * USEC_PER_MSEC)
 
+/* What there was no memory for is tried again. */
+#define AGAIN_USEC (100 * USEC_PER_MSEC)
+
 /* "alice's grant g-1 of 22/TCP from 192.0.2.7": what audit records say of a grant; more prefixes
  * and ports are counted. */
 static void describe(const struct grant *grant, char *text, size_t n)
@@ -73,22 +76,33 @@ static void grant_audit(struct agent *agent, const struct grant *grant, enum aud
 		});
 }
 
-/* Puts covers into the map, or takes them out, and tells the kernel the difference. */
-static int change_covers(struct agent *agent, const struct grant *grant, bool add)
+/*
+ * Puts covers into the map, or takes them out, and tells the kernel the difference. Where that
+ * fails, grant->covered says what the map has; what the kernel lacks then, the gatekeeper has yet
+ * to do, or a second call does.
+ */
+static int change_covers(struct agent *agent, struct grant *grant, bool add)
 {
 	_cleanup_(access_delta_done) struct access_delta delta = {};
 	_cleanup_(freep) struct access *covers = NULL;
 	size_t n;
 	int status;
 
+	if (grant->covered == add)
+		return gatekeeper_catch_up(agent);
 	status = grant_covers(grant, &covers, &n);
 	if (status == 0)
 		status = access_map_change(agent->access, add ? covers : NULL, add ? n : 0,
 			add ? NULL : covers, add ? 0 : n, &delta);
-	if (status == 0)
-		status = gatekeeper_apply(agent, &delta);
 	/* Covers whose time is over leave the map, and the kernel, by themselves. */
-	return status == -ENOENT && !add ? 0 : status;
+	if (status == -ENOENT && !add) {
+		grant->covered = false;
+		return gatekeeper_catch_up(agent);
+	}
+	if (status < 0)
+		return status;
+	grant->covered = add;
+	return gatekeeper_apply(agent, &delta);
 }
 
 static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata);
@@ -109,6 +123,26 @@ static int grant_set_timer(struct agent *agent, struct grant *grant)
 		return status;
 	/* The loop knows the agent, the source knows its grant. */
 	return sd_event_source_set_description(grant->timer, grant->document->id);
+}
+
+/* Has the grant's timer come soon: that takes no memory. */
+static void grant_try_again(struct grant *grant)
+{
+	(void)sd_event_source_set_time(grant->timer, clock_boottime_usec() + AGAIN_USEC);
+	(void)sd_event_source_set_enabled(grant->timer, SD_EVENT_ONESHOT);
+}
+
+/* Takes back what an admission that failed has done. */
+static void lifecycle_withdraw(struct agent *agent, struct registry_entry *entry)
+{
+	struct grant *grant = entry->grant;
+
+	grant->withdrawn = true;
+	entry->has_document = false;
+	if (grant->covered && change_covers(agent, grant, false) < 0 && grant->covered)
+		grant_try_again(grant);
+	else
+		registry_drop(agent->registry, entry);
 }
 
 void lifecycle_announce(struct agent *agent, const struct grant *grant)
@@ -154,6 +188,23 @@ void lifecycle_expire(struct agent *agent, struct grant *grant)
 	compaction_schedule(agent);
 }
 
+static int grant_begin(struct agent *agent, struct grant *grant)
+{
+	int status = change_covers(agent, grant, true);
+
+	if (status < 0)
+		log_line(LOG_ERR, "can't open for grant %s yet: %s", grant->document->id,
+			strerror(-status));
+	if (!grant->covered) {
+		grant_try_again(grant);
+		return 0;
+	}
+	/* What the kernel lacks, the gatekeeper adds. */
+	grant->state = GRANT_ACTIVE;
+	lifecycle_announce(agent, grant);
+	return grant_set_timer(agent, grant);
+}
+
 static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct agent *agent = userdata;
@@ -166,16 +217,16 @@ static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata
 	entry = status < 0 ? NULL : registry_find(agent->registry, id);
 	if (!entry || !entry->grant || !grant_is_live(entry->grant))
 		return 0;
-	if (entry->grant->state == GRANT_ACTIVE) {
+	if (entry->grant->withdrawn)
+		lifecycle_withdraw(agent, entry);
+	else if (entry->revoked)
+		(void)lifecycle_revoke(
+			agent, entry->grant, entry->kill_sessions, "revoked before", NULL);
+	else if (entry->grant->state == GRANT_ACTIVE)
 		lifecycle_expire(agent, entry->grant);
-		return 0;
-	}
-	status = change_covers(agent, entry->grant, true);
-	if (status < 0) /* the gatekeeper tries again: the map has its covers */
-		log_line(LOG_ERR, "can't open for grant %s yet: %s", id, strerror(-status));
-	entry->grant->state = GRANT_ACTIVE;
-	lifecycle_announce(agent, entry->grant);
-	return grant_set_timer(agent, entry->grant);
+	else
+		return grant_begin(agent, entry->grant);
+	return 0;
 }
 
 static int lifecycle_register(struct agent *agent, struct registry_entry *entry,
@@ -202,13 +253,10 @@ int lifecycle_admit(struct agent *agent, struct registry_entry *entry, struct gr
 	if (status < 0)
 		return status;
 	status = grant_set_timer(agent, grant);
-	if (status >= 0 && grant->state == GRANT_ACTIVE) {
+	if (status >= 0 && grant->state == GRANT_ACTIVE)
 		status = change_covers(agent, grant, true);
-		if (status < 0)
-			(void)change_covers(agent, grant, false);
-	}
 	if (status < 0) {
-		registry_drop(agent->registry, entry);
+		lifecycle_withdraw(agent, entry);
 		return status;
 	}
 	return 0;
@@ -229,6 +277,7 @@ int lifecycle_restore(struct agent *agent, struct registry_entry *entry, struct 
 		status = grant_covers(grant, &covers, &n);
 	if (status >= 0 && grant->state == GRANT_ACTIVE)
 		status = access_map_change(agent->access, covers, n, NULL, 0, &delta);
+	grant->covered = status >= 0 && grant->state == GRANT_ACTIVE;
 	if (status < 0)
 		registry_drop(agent->registry, entry);
 	return status < 0 ? status : 0;
@@ -252,6 +301,12 @@ int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_session
 
 	if (grant->state == GRANT_ACTIVE)
 		status = change_covers(agent, grant, false);
+	if (grant->covered) {
+		/* It lets in, so it is active. */
+		registry_find(agent->registry, grant->document->id)->kill_sessions = kill_sessions;
+		grant_try_again(grant);
+		return status;
+	}
 	/* Closed first: none can begin between the looking and the ending. */
 	if (kill_sessions)
 		(void)sessions_update(agent->sessions, grant);
@@ -371,7 +426,7 @@ static void record_ends(struct agent *agent, const struct recomputation *grants)
 			json_array_append_new(records,
 				record_revoked(id, refusal.message, false, grants->now.wall_usec));
 		}
-	record_keep_all(agent, records);
+	(void)record_keep_all(agent, records);
 }
 
 int lifecycle_reconsider(struct agent *agent)

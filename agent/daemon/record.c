@@ -10,39 +10,24 @@
 #include "agent/daemon/compaction.h"
 #include "agent/daemon/record.h"
 
-static json_t *record_document(const char *text, uint64_t at_usec, const struct document *document)
-{
-	return json_pack(
-		"{s:s, s:s, s:I}", "document", text, "id", document->id, "at", (json_int_t)at_usec);
-}
-
 json_t *record_grant(
 	const struct agent *agent, const char *text, uint64_t at_usec, const struct grant *grant)
 {
-	json_t *record = record_document(text, at_usec, grant->document);
-
-	if (record) {
-		json_object_set_new(record, "boot", json_string(agent->boot_id));
-		json_object_set_new(record, "deadline", json_integer(grant->deadline_usec));
-	}
-	return record;
+	return json_pack("{s:s, s:s, s:I, s:s, s:I}", "document", text, "id", grant->document->id,
+		"at", (json_int_t)at_usec, "boot", agent->boot_id, "deadline",
+		(json_int_t)grant->deadline_usec);
 }
 
 json_t *record_revocation(const char *text, uint64_t at_usec, const struct document *revocation)
 {
-	json_t *record = record_document(text, at_usec, revocation);
-	json_t *revokes = json_array();
+	json_auto_t *revokes = json_array();
 
 	for (size_t i = 0; i < revocation->n_revokes; i++)
-		json_array_append_new(revokes, json_string(revocation->revokes[i]));
-	if (!record) {
-		json_decref(revokes);
-		return NULL;
-	}
-	json_object_set_new(record, "revokes", revokes);
-	if (revocation->sessions == SESSIONS_KILL)
-		json_object_set_new(record, "sessions", json_string("kill"));
-	return record;
+		if (json_array_append_new(revokes, json_string(revocation->revokes[i])) < 0)
+			return NULL;
+	return json_pack("{s:s, s:s, s:I, s:O, s:s*}", "document", text, "id", revocation->id, "at",
+		(json_int_t)at_usec, "revokes", revokes, "sessions",
+		revocation->sessions == SESSIONS_KILL ? "kill" : NULL);
 }
 
 /* The claims are what the document says between its dots: it has been verified. */
@@ -50,11 +35,9 @@ json_t *record_policy(const char *text, uint64_t at_usec, const struct document 
 {
 	const char *payload = strchr(text, '.') + 1;
 	json_auto_t *encoded = json_stringn(payload, strcspn(payload, "."));
-	json_t *record = record_document(text, at_usec, policy);
 
-	if (record)
-		json_object_set_new(record, "policy", jose_b64_dec_load(encoded));
-	return record;
+	return json_pack("{s:s, s:s, s:I, s:o}", "document", text, "id", policy->id, "at",
+		(json_int_t)at_usec, "policy", jose_b64_dec_load(encoded));
 }
 
 json_t *record_local(
@@ -154,30 +137,31 @@ static int append_all(struct ledger *ledger, const json_t *records)
 	return status;
 }
 
-bool record_keep_all(struct agent *agent, json_t *records)
+int record_keep_all(struct agent *agent, json_t *records)
 {
 	json_auto_t *owned = records;
 	int status = -ENOENT;
 
+	if (!owned)
+		return -ENOMEM;
 	if (json_array_size(owned) == 0)
-		return true;
+		return 0;
 	if (agent->ledger) {
 		status = append_all(agent->ledger, owned);
 		if (status == 0)
 			status = ledger_sync(agent->ledger);
 		if (status == 0)
-			return true;
+			return 0;
 	}
 	log_line(LOG_WARNING, "can't write to %s: %s; it will not survive a reboot",
 		agent->config->state_directory, strerror(-status));
-	if (agent->runtime)
-		(void)append_all(agent->runtime, owned);
-	return false;
+	return agent->runtime && append_all(agent->runtime, owned) == 0 ? RECORD_UNTIL_REBOOT
+									: status;
 }
 
-bool record_keep(struct agent *agent, json_t *record)
+int record_keep(struct agent *agent, json_t *record)
 {
-	return record && record_keep_all(agent, json_pack("[o]", record));
+	return record ? record_keep_all(agent, json_pack("[o]", record)) : -ENOMEM;
 }
 
 void record_keep_runtime(struct agent *agent, json_t *record)

@@ -45,15 +45,18 @@ bool record_read_flow(const json_t *record, const char *key, struct flow *ret);
 /* True, and the deadline, where the record is of this boot. */
 bool record_read_deadline(const struct agent *agent, const json_t *record, uint64_t *ret_usec);
 
+#define RECORD_UNTIL_REBOOT 1
+
 /*
  * Appends a record and brings it to the disk. Where the state directory can't be written it goes to
- * the runtime ledger instead, so that it survives the daemon at least. Consumes the record. Returns
- * true where it is durable.
+ * the runtime ledger instead, so that it survives the daemon at least. Consumes the record (NULL:
+ * there was no memory for it). Returns 0; RECORD_UNTIL_REBOOT; -errno where it is kept nowhere,
+ * -ENOMEM before anything was told.
  */
-bool record_keep(struct agent *agent, json_t *record);
+int record_keep(struct agent *agent, json_t *record);
 
 /* The same for an array of records, synced once. */
-bool record_keep_all(struct agent *agent, json_t *records);
+int record_keep_all(struct agent *agent, json_t *records);
 
 /* Appends to the runtime ledger; what it loses is gone at reboot anyway. Consumes the record. */
 void record_keep_runtime(struct agent *agent, json_t *record);

@@ -28,6 +28,7 @@ struct registry_entry {
 	bool durable; /* a revocation or a policy: survives a reboot */
 	struct grant *grant; /* owned; NULL unless it is a grant that was admitted */
 	bool revoked;
+	bool unrecorded; /* the revocation could be written nowhere */
 	/* Its sessions are to be ended, which a daemon before this one may not have come to; and
 	 * the grant that let them in, owned, where it is known. */
 	bool kill_sessions;

@@ -96,6 +96,8 @@ static int admit_grant(struct agent *agent, struct document **document, const ch
 	status = registry_get(agent->registry, (*document)->id, &entry);
 	if (status < 0)
 		return status;
+	if (entry->grant && grant_is_live(entry->grant))
+		return -EBUSY; /* what an admission that failed has done is not taken back yet */
 	entry_set_document(entry, DOCUMENT_GRANT, digest);
 	status = grant_new(*document, GRANT_SIGNED, &grant);
 	if (status < 0) {
@@ -106,7 +108,7 @@ static int admit_grant(struct agent *agent, struct document **document, const ch
 	status = lifecycle_admit(agent, entry, grant, now);
 	if (status < 0)
 		return status;
-	grant->durable = record_keep(agent, record_grant(agent, text, now->wall_usec, grant));
+	grant->durable = record_keep(agent, record_grant(agent, text, now->wall_usec, grant)) == 0;
 	if (now->wall_usec > agent->latest_usec)
 		agent->latest_usec = now->wall_usec;
 	submission_fill(ret, entry, grant->durable);
@@ -125,22 +127,10 @@ static bool ends_sessions(const struct document *revocation, const struct regist
 		(revoked->grant && revoked->grant->document->n_ports > 0);
 }
 
-/* On disk before the kernel changes: a crash in between must not open again. */
-static int admit_revocation(struct agent *agent, const struct document *document, const char *text,
-	const uint8_t *digest, const struct moment *now, struct submission *ret)
+static int revoke_each(struct agent *agent, const struct document *document)
 {
-	struct registry_entry *entry;
-	bool durable;
-	int status;
+	int status = 0;
 
-	status = registry_get(agent->registry, document->id, &entry);
-	if (status < 0)
-		return status;
-	entry_set_document(entry, DOCUMENT_REVOCATION, digest);
-	durable = record_keep(agent, record_revocation(text, now->wall_usec, document));
-	entry->durable = durable;
-	submission_fill(ret, entry, durable);
-	audit_admitted(agent, document, durable);
 	for (size_t i = 0; i < document->n_revokes; i++) {
 		struct registry_entry *revoked;
 		int error = registry_get(agent->registry, document->revokes[i], &revoked);
@@ -159,6 +149,34 @@ static int admit_revocation(struct agent *agent, const struct document *document
 		if (error < 0 && status == 0)
 			status = error;
 	}
+	return status;
+}
+
+/*
+ * On disk before the kernel changes: a crash in between must not open again. What could not be
+ * done, or would be forgotten with this daemon, is no success: the document may come again.
+ */
+static int admit_revocation(struct agent *agent, const struct document *document, const char *text,
+	const uint8_t *digest, const struct moment *now, struct submission *ret)
+{
+	struct registry_entry *entry;
+	int kept, status;
+
+	status = registry_get(agent->registry, document->id, &entry);
+	if (status < 0)
+		return status;
+	entry_set_document(entry, DOCUMENT_REVOCATION, digest);
+	kept = record_keep(agent, record_revocation(text, now->wall_usec, document));
+	entry->durable = kept == 0;
+	submission_fill(ret, entry, entry->durable);
+	if (kept != -ENOMEM) {
+		audit_admitted(agent, document, entry->durable);
+		status = revoke_each(agent, document);
+	}
+	if (status == 0 && kept < 0)
+		status = kept;
+	if (status < 0)
+		entry->has_document = false;
 	return status;
 }
 
@@ -189,7 +207,7 @@ static int admit_policy(struct agent *agent, struct document **document, const c
 	policies_done(&old_policies);
 	document_free(old_policy);
 	entry_set_document(entry, DOCUMENT_POLICY, digest);
-	durable = record_keep(agent, record_policy(text, now->wall_usec, agent->policy));
+	durable = record_keep(agent, record_policy(text, now->wall_usec, agent->policy)) == 0;
 	entry->durable = durable;
 	submission_fill(ret, entry, durable);
 	audit_admitted(agent, agent->policy, durable);
@@ -320,13 +338,23 @@ int submit_local_revocation(struct agent *agent, const char *id, bool kill_sessi
 	struct registry_entry *entry = registry_find(agent->registry, id);
 	const struct moment now = moment_now();
 
-	if (!entry || !entry->grant || !grant_is_live(entry->grant)) {
+	bool live = entry && entry->grant && grant_is_live(entry->grant);
+	int kept, status = 0;
+
+	if (!live && !(entry && entry->unrecorded)) {
 		*ret_killed = kill_sessions ? lifecycle_kill_sessions(agent, id) : 0;
 		return *ret_killed > 0 ? 0 : -ENOENT;
 	}
-	if (!record_keep(agent, record_revoked(id, reason, kill_sessions, now.wall_usec)))
+	kept = record_keep(agent, record_revoked(id, reason, kill_sessions, now.wall_usec));
+	if (kept == -ENOMEM)
+		return kept;
+	if (kept == RECORD_UNTIL_REBOOT)
 		log_line(
 			LOG_WARNING, "the revocation of %s is kept until the next reboot only", id);
+	/* Closed all the same; it may be called again. */
+	entry->unrecorded = kept < 0;
 	registry_mark_revoked(agent->registry, entry);
-	return lifecycle_revoke(agent, entry->grant, kill_sessions, reason, ret_killed);
+	if (live)
+		status = lifecycle_revoke(agent, entry->grant, kill_sessions, reason, ret_killed);
+	return status == 0 && kept < 0 ? kept : status;
 }
