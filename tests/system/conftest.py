@@ -2,6 +2,7 @@
 """Fixtures: each test has a fresh world, an agent that is not yet started, and its own directory."""
 
 import os
+import platform
 import shutil
 import subprocess
 
@@ -139,18 +140,30 @@ def authority(loopback, tmp_path_factory):
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
+def build_preload(directory, name):
+    """A library of these tests that is preloaded into the daemon."""
+    compiler = os.environ.get("CC", "cc").split()[0]
+    if not shutil.which(compiler):
+        pytest.skip(f"no C compiler to build {name}.c")
+    library = directory / f"{name}.so"
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-fno-builtin", "-D_GNU_SOURCE",
+                    "-o", library, source, "-ldl"], check=True)
+    return library
+
+
 @pytest.fixture(scope="session")
 def older_kernel(tmp_path_factory):
     """The environment of a daemon whose kernel can't own tables."""
-    compiler = os.environ.get("CC", "cc").split()[0]
-    if not shutil.which(compiler):
-        pytest.skip("no C compiler to build the stand-in for an older kernel")
-    library = tmp_path_factory.mktemp("shim") / "older_kernel.so"
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "older_kernel.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-D_GNU_SOURCE", "-o", library, source, "-ldl"],
-                   check=True)
-    return {"LD_PRELOAD": str(library),
+    return {"LD_PRELOAD": str(build_preload(tmp_path_factory.mktemp("shim"), "older_kernel")),
             "ASAN_OPTIONS": os.environ["ASAN_OPTIONS"] + ":verify_asan_link_order=0"}
+
+
+@pytest.fixture(scope="session")
+def fault_library(tmp_path_factory):
+    if platform.machine() != "x86_64":
+        pytest.skip("catching system calls is written for x86-64")
+    return build_preload(tmp_path_factory.mktemp("faults"), "faults")
 
 
 _measured = {}

@@ -47,7 +47,7 @@ def granted(namespace):
     return found
 
 
-def _parse_time(text):
+def parse_time(text):
     return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
 
 
@@ -62,7 +62,7 @@ def covers(grants):
                     for protocol in protocols:
                         yield Element((network.version, protocol, port["number"]),
                                       int(network[0]), int(network[-1]),
-                                      _parse_time(grant["expires"]), grant["id"])
+                                      parse_time(grant["expires"]), grant["id"])
 
 
 def _at(elements, service, number):

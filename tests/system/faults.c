@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+/*
+ * Preloaded into jitgated by tests: fails one call, or it and all that follow, of those that are
+ * made while a test has this armed. A call is an allocation, or a system call that can fail for
+ * want of something. The test and this share a page, struct faults.
+ *
+ * System calls are caught where they enter the kernel (Documentation/admin-guide/
+ * syscall-user-dispatch.rst), so that those of libraries and of the C library itself count too: the
+ * kernel answers each with SIGSYS while faults->trap is set, and the handler makes the call, from
+ * where calls are exempt, or says how it failed. x86-64 only, from kernel 5.11 on.
+ */
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define PROGRAM "jitgated"
+
+#ifndef PR_SET_SYSCALL_USER_DISPATCH
+#define PR_SET_SYSCALL_USER_DISPATCH 59
+#define PR_SYS_DISPATCH_ON 1
+#endif
+
+/* As tests/system/faults.py packs it. */
+struct faults {
+	volatile uint8_t trap; /* catch system calls: read by the kernel */
+	volatile uint8_t memory; /* catch allocations */
+	volatile uint8_t from_then_on; /* all after the one that fails fail too */
+	volatile uint8_t choice; /* which of a call's errors */
+	volatile uint32_t fail_at; /* the call that fails, from 1; or 0 */
+	volatile uint32_t n_calls;
+	volatile uint32_t n_failed;
+	char where[112]; /* the first that failed */
+};
+
+static struct faults *faults;
+
+#define ERRORS_MAX 3
+
+static const struct call {
+	int number;
+	const char *name;
+	int errors[ERRORS_MAX];
+} calls[] = {
+#define CALL(name, ...) \
+	{ \
+		SYS_##name, #name, \
+		{ \
+			__VA_ARGS__ \
+		} \
+	}
+	CALL(open, EMFILE, ENOMEM, EIO),
+	CALL(openat, EMFILE, ENOMEM, EIO),
+	CALL(read, EIO, EINTR),
+	CALL(pread64, EIO, EINTR),
+	CALL(write, ENOSPC, EIO, EINTR),
+	CALL(writev, ENOSPC, EIO, EINTR),
+	CALL(pwrite64, ENOSPC, EIO, EINTR),
+	CALL(fsync, EIO, ENOSPC),
+	CALL(fdatasync, EIO, ENOSPC),
+	CALL(ftruncate, EIO),
+	CALL(rename, ENOSPC, EIO),
+	CALL(renameat, ENOSPC, EIO),
+	CALL(unlink, EIO),
+	CALL(unlinkat, EIO),
+	CALL(mkdir, ENOSPC, EACCES),
+	CALL(chmod, EIO),
+	CALL(fchmod, EIO),
+	CALL(stat, ENOMEM),
+	CALL(lstat, ENOMEM),
+	CALL(fstat, ENOMEM),
+	CALL(newfstatat, ENOMEM),
+	CALL(readlink, ENOMEM),
+	CALL(getdents64, EIO),
+	CALL(flock, ENOLCK, EINTR),
+	CALL(mmap, ENOMEM),
+	CALL(socket, EMFILE, ENOBUFS),
+	CALL(bind, ENOMEM),
+	CALL(listen, ENOBUFS),
+	CALL(accept4, EMFILE, ENOBUFS, ECONNABORTED),
+	CALL(connect, EAGAIN, EINTR),
+	CALL(sendto, ENOBUFS, EAGAIN, EINTR),
+	CALL(sendmsg, ENOBUFS, EAGAIN, EINTR),
+	CALL(recvfrom, ENOBUFS, EINTR, ENOMEM),
+	CALL(recvmsg, ENOBUFS, EINTR, ENOMEM),
+	CALL(getsockopt, ENOBUFS),
+	CALL(setsockopt, ENOBUFS),
+	CALL(getsockname, ENOBUFS),
+	CALL(epoll_create1, EMFILE, ENOMEM),
+	CALL(epoll_ctl, ENOMEM, ENOSPC),
+	CALL(epoll_wait, EINTR),
+	CALL(poll, EINTR),
+	CALL(signalfd4, EMFILE),
+	CALL(timerfd_create, EMFILE),
+	CALL(timerfd_settime, ENOMEM),
+	CALL(inotify_init1, EMFILE),
+	CALL(inotify_add_watch, ENOSPC),
+	CALL(getrandom, EAGAIN, EINTR),
+#undef CALL
+};
+
+/* Whether the call that is being made fails. */
+static int count_and_judge(void)
+{
+	uint32_t n = ++faults->n_calls;
+
+	if (faults->fail_at == 0 || n < faults->fail_at)
+		return 0;
+	if (n > faults->fail_at && !faults->from_then_on)
+		return 0;
+	return ++faults->n_failed;
+}
+
+/* Raw system calls, and the return from the handler: the one place that is exempt. */
+extern const char __start_exempt[], __stop_exempt[];
+long raw_call(long number, long a, long b, long c, long d, long e, long f);
+void raw_return(void);
+
+__asm__(".section exempt,\"ax\",@progbits\n"
+	".hidden raw_call\n"
+	".globl raw_call\n"
+	"raw_call:\n"
+	"	mov %rdi, %rax\n"
+	"	mov %rsi, %rdi\n"
+	"	mov %rdx, %rsi\n"
+	"	mov %rcx, %rdx\n"
+	"	mov %r8, %r10\n"
+	"	mov %r9, %r8\n"
+	"	mov 8(%rsp), %r9\n"
+	"	syscall\n"
+	"	ret\n"
+	".hidden raw_return\n"
+	".globl raw_return\n"
+	"raw_return:\n"
+	"	mov $15, %eax\n" /* rt_sigreturn */
+	"	syscall\n"
+	"	hlt\n" /* what follows a call must be inside too */
+	".previous\n");
+
+static int system_call_error(int number)
+{
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		int error;
+
+		if (calls[i].number != number)
+			continue;
+		switch (count_and_judge()) {
+		case 0:
+			return 0;
+		case 1:
+			strcpy(faults->where, calls[i].name);
+		}
+		error = calls[i].errors[faults->choice % ERRORS_MAX];
+		return error ? error : calls[i].errors[0];
+	}
+	return 0;
+}
+
+static void on_system_call(int signal, siginfo_t *info, void *context)
+{
+	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	int error = system_call_error(info->si_syscall);
+
+	(void)signal;
+	registers[REG_RAX] = error
+		? -error
+		: raw_call(info->si_syscall, registers[REG_RDI], registers[REG_RSI],
+			  registers[REG_RDX], registers[REG_R10], registers[REG_R8],
+			  registers[REG_R9]);
+}
+
+/* The C library's sigaction() would have the handler return through itself. */
+static int catch_system_calls(void)
+{
+	const struct {
+		void (*handler)(int, siginfo_t *, void *);
+		unsigned long flags;
+		void (*restorer)(void);
+		uint64_t mask;
+	} action = { on_system_call, SA_SIGINFO | 0x04000000 /* SA_RESTORER */, raw_return, 0 };
+
+	if (raw_call(SYS_rt_sigaction, SIGSYS, (long)&action, 0, sizeof(action.mask), 0, 0) < 0)
+		return -1;
+	return prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, __start_exempt,
+		__stop_exempt - __start_exempt, &faults->trap);
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+	const char *path = getenv("JITGATE_FAULTS");
+	int fd;
+
+	if (!path || strcmp(program_invocation_short_name, PROGRAM) != 0)
+		return;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	faults = mmap(NULL, sizeof(*faults), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	if (faults == MAP_FAILED || catch_system_calls() < 0)
+		abort();
+}
+
+/* Where in which object the caller is, for addr2line. */
+static void note_caller(const void *caller)
+{
+	Dl_info info = {};
+
+	if (dladdr(caller, &info) && info.dli_fname)
+		snprintf(faults->where, sizeof(faults->where), "%s+0x%tx",
+			strrchr(info.dli_fname, '/') ? strrchr(info.dli_fname, '/') + 1
+						     : info.dli_fname,
+			(const char *)caller - (const char *)info.dli_fbase - 1);
+}
+
+static int allocation_fails(const void *caller)
+{
+	int n_failed;
+
+	if (!faults || !faults->memory)
+		return 0;
+	n_failed = count_and_judge();
+	if (n_failed == 0)
+		return 0;
+	if (n_failed == 1)
+		note_caller(caller);
+	errno = ENOMEM;
+	return 1;
+}
+
+#define REAL(name) (real ? real : (*(void **)&real = dlsym(RTLD_NEXT, name), real))
+
+void *malloc(size_t n)
+{
+	static void *(*real)(size_t);
+
+	return allocation_fails(__builtin_return_address(0)) ? NULL : REAL("malloc")(n);
+}
+
+void *calloc(size_t n, size_t n_bytes)
+{
+	static void *(*real)(size_t, size_t);
+
+	return allocation_fails(__builtin_return_address(0)) ? NULL : REAL("calloc")(n, n_bytes);
+}
+
+void *realloc(void *old, size_t n)
+{
+	static void *(*real)(void *, size_t);
+
+	return allocation_fails(__builtin_return_address(0)) ? NULL : REAL("realloc")(old, n);
+}
