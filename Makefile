@@ -135,15 +135,17 @@ bench: all $(bench)
 	$(Q)tests/bench/run $(BUILD)
 
 # A target is a file tests/fuzz/NAME_fuzz.c: nothing here has to name it; server_NAME_fuzz.c is one of the control
-# plane's. tests/fuzz/fuzz.h says more.
+# plane's, poll_NAME_fuzz.c one of jitgate-poll's. What a target defines goes before ours. tests/fuzz/fuzz.h says more.
 fuzz_targets := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/fuzz/*_fuzz.c))
 fuzz_outside := $(call objects,tests/fuzz/outside.c)
 
-$(filter-out $(BUILD)/tests/fuzz/server_%,$(fuzz_targets)): $(filter-out %/main.o,$(cli)) $(BUILD)/libjitgate.a
+$(filter-out $(BUILD)/tests/fuzz/server_% $(BUILD)/tests/fuzz/poll_%,$(fuzz_targets)): \
+	$(filter-out %/main.o,$(cli)) $(BUILD)/libjitgate.a
+$(filter $(BUILD)/tests/fuzz/poll_%,$(fuzz_targets)): $(filter-out %/main.o,$(poll)) $(BUILD)/libjitgate.a
 $(filter $(BUILD)/tests/fuzz/server_%,$(fuzz_targets)): $(BUILD)/libserver.a
 $(fuzz_targets): $(BUILD)/%: $(BUILD)/%.o $(fuzz_outside)
 	$(call say,LD)
-	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(jitgate_libs) $(server_libs) $(curl_libs)
+	$(Q)$(LINK) -fsanitize=fuzzer -Wl,-z,muldefs -o $@ $@.o $(filter-out $@.o,$(filter %.o,$^)) $(filter %.a,$^) $(jitgate_libs) $(server_libs) $(curl_libs)
 
 $(BUILD)/tests/fuzz/kernel_seeds: $(BUILD)/tests/fuzz/kernel_seeds.o $(BUILD)/libjitgate.a
 	$(call say,LD)

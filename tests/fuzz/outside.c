@@ -5,6 +5,7 @@
 #include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
 #include <libnftnl/object.h>
+#include <libnftnl/rule.h>
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
 #include <sanitizer/lsan_interface.h>
@@ -219,7 +220,7 @@ int mnl_socket_close(struct mnl_socket *socket)
 
 /* Where libnftnl's exit() leads to while it parses. */
 static jmp_buf parse_failed;
-static bool is_parsing;
+static bool is_parsing, may_have_values;
 
 void exit(int status)
 {
@@ -238,17 +239,17 @@ const char *mnl_attr_get_str(const struct nlattr *attribute)
 	return mnl_attr_get_payload(attribute);
 }
 
-/* It copies a value (NFTA_DATA_VALUE) to its stack without asking whether it fits. */
+/* It copies a value (NFTA_DATA_VALUE) of an expression without asking whether it fits. */
 uint16_t mnl_attr_get_payload_len(const struct nlattr *attribute)
 {
 	uint16_t n_bytes = (uint16_t)(attribute->nla_len - MNL_ATTR_HDRLEN);
 
-	if (is_parsing && mnl_attr_get_type(attribute) == 1 && n_bytes > 64)
+	if (may_have_values && mnl_attr_get_type(attribute) == 1 && n_bytes > 64)
 		longjmp(parse_failed, 1);
 	return n_bytes;
 }
 
-#define PARSER(name, object_type) \
+#define PARSER(name, object_type, with_values) \
 	int name(const struct nlmsghdr *message, struct object_type *object) \
 	{ \
 		int (*real)(const struct nlmsghdr *, struct object_type *) = \
@@ -257,15 +258,17 @@ uint16_t mnl_attr_get_payload_len(const struct nlattr *attribute)
 \
 		__lsan_disable(); \
 		is_parsing = true; \
+		may_have_values = with_values; \
 		if (setjmp(parse_failed) == 0) \
 			r = real(message, object); \
-		is_parsing = false; \
+		is_parsing = may_have_values = false; \
 		__lsan_enable(); \
 		return r; \
 	}
 
-PARSER(nftnl_table_nlmsg_parse, nftnl_table)
-PARSER(nftnl_chain_nlmsg_parse, nftnl_chain)
-PARSER(nftnl_set_nlmsg_parse, nftnl_set)
-PARSER(nftnl_set_elems_nlmsg_parse, nftnl_set)
-PARSER(nftnl_obj_nlmsg_parse, nftnl_obj)
+PARSER(nftnl_table_nlmsg_parse, nftnl_table, false)
+PARSER(nftnl_chain_nlmsg_parse, nftnl_chain, false)
+PARSER(nftnl_rule_nlmsg_parse, nftnl_rule, true)
+PARSER(nftnl_set_nlmsg_parse, nftnl_set, true)
+PARSER(nftnl_set_elems_nlmsg_parse, nftnl_set, true)
+PARSER(nftnl_obj_nlmsg_parse, nftnl_obj, false)
