@@ -14,6 +14,10 @@
 
 #include "nft/element_check.h"
 
+/* Of an element's attributes, what libnftnl has room for, and what it is sure to leave alone. */
+#define TYPE_KNOWN (NFTA_SET_ELEM_KEY_END + 1) /* NFTA_SET_ELEM_EXPRESSIONS, from 5.11 on */
+#define TYPE_PASSED_OVER 18
+
 static int check_value(const struct nlattr *attribute, void *userdata)
 {
 	(void)userdata;
@@ -25,7 +29,11 @@ static int check_value(const struct nlattr *attribute, void *userdata)
 
 static int check_field(const struct nlattr *attribute, void *userdata)
 {
-	switch (mnl_attr_get_type(attribute)) {
+	uint16_t type = mnl_attr_get_type(attribute);
+
+	if (type > TYPE_KNOWN && type <= TYPE_PASSED_OVER)
+		return MNL_CB_ERROR;
+	switch (type) {
 	case NFTA_SET_ELEM_KEY:
 	case NFTA_SET_ELEM_KEY_END:
 	case NFTA_SET_ELEM_DATA:
