@@ -167,22 +167,20 @@ def no_clock(world, document, wall_clock):
     time.clock_settime(time.CLOCK_REALTIME, float(wall_clock))
 
 
-def sleep(world, how, seconds):
-    """Sleeps until it is woken, with a grant that ends meanwhile. From idleness the alarm of the machine's clock wakes it."""
-    agent = make_agent(world, how).start()
-    alarm = f"+{int(seconds) + 1}" if how == "freeze" else "0"
+def sleep(world, seconds):
+    """Sleeps until it is woken, with a grant that ends meanwhile."""
+    agent = make_agent(world).start()
     Listener(world.vm, "0.0.0.0", 22)
-    agent.grant("22/tcp", "192.0.2.7", seconds=int(seconds), jti=f"ends-in-{how}")
-    agent.grant("22/tcp", "192.0.2.8", seconds=3000, jti=f"outlives-{how}")
+    agent.grant("22/tcp", "192.0.2.7", seconds=int(seconds), jti="ends-asleep")
+    agent.grant("22/tcp", "192.0.2.8", seconds=3000, jti="outlives")
     assert is_open(world.requester, "192.0.2.1", 22)
     before = time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic()
-    pathlib.Path("/sys/class/rtc/rtc0/wakealarm").write_text(alarm, encoding="ascii")
-    say(sleeps=how)
+    say(sleeps=True)
     with open("/sys/power/state", "w", encoding="ascii") as file:
-        file.write(how)
+        file.write("mem")
     slept = (time.clock_gettime(time.CLOCK_BOOTTIME) - before[0]) - (time.monotonic() - before[1])
     woke = time.monotonic()
-    await_(lambda: f"ends-in-{how}" not in {e.grant for e in granted(agent.namespace)},
+    await_(lambda: "ends-asleep" not in {e.grant for e in granted(agent.namespace)},
            what="shut after waking")
     say(slept=slept, shut_after=time.monotonic() - woke)
     assert not is_open(world.requester, "192.0.2.1", 22)
