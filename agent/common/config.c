@@ -289,19 +289,31 @@ static int config_new(struct config **ret)
 	return 0;
 }
 
-int config_load(const char *path, struct config **ret, char **ret_error)
+int config_parse(const char *path, const char *text, struct config **ret, char **ret_error)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
+	_cleanup_(freep) char *parsed = strdup(text);
 	int r;
 
 	*ret_error = NULL;
 	r = config_new(&config);
 	if (r == 0)
-		r = settings_load(path, &format, config, ret_error);
+		r = settings_set_string(&config->text, text);
+	if (r == 0)
+		r = parsed ? settings_parse(path, parsed, &format, config, ret_error) : -ENOMEM;
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(config);
 	return 0;
+}
+
+int config_load(const char *path, struct config **ret, char **ret_error)
+{
+	_cleanup_(freep) char *text = NULL;
+	int r;
+
+	r = settings_read(path, &text, ret_error);
+	return r < 0 ? r : config_parse(path, text, ret, ret_error);
 }
 
 struct config *config_free(struct config *config)
@@ -314,6 +326,7 @@ struct config *config_free(struct config *config)
 		free(config->ports[i].always_allow);
 	}
 	free(config->ports);
+	free(config->text);
 	free(config->vm_id);
 	free(config->trust);
 	free(config->state_directory);

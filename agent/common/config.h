@@ -61,6 +61,7 @@ struct config_feed {
 };
 
 struct config {
+	char *text; /* the file's, as it was read */
 	char *vm_id;
 	enum gate_mode mode;
 	char *trust;
@@ -88,6 +89,9 @@ struct config {
  * keep.
  */
 int config_load(const char *path, struct config **ret, char **ret_error);
+
+/* The same of a text, of at most SETTINGS_FILE_BYTES_MAX; path is for messages. */
+int config_parse(const char *path, const char *text, struct config **ret, char **ret_error);
 
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free)

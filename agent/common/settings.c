@@ -292,12 +292,13 @@ static int read_lines(struct settings *settings)
 	return r;
 }
 
-static int load_text(struct settings *settings, char **ret_text)
+static int read_text(struct settings *settings, char **ret_text)
 {
+	_cleanup_(freep) char *text = NULL;
 	size_t n_bytes;
 	int r;
 
-	r = file_read(settings->path, SETTINGS_FILE_BYTES_MAX, ret_text, &n_bytes);
+	r = file_read(settings->path, SETTINGS_FILE_BYTES_MAX, &text, &n_bytes);
 	if (r == -EFBIG)
 		return settings_fail_file(
 			settings, "longer than %d KiB", SETTINGS_FILE_BYTES_MAX / 1024);
@@ -307,32 +308,49 @@ static int load_text(struct settings *settings, char **ret_text)
 		settings_fail_file(settings, "%s", strerror(-r));
 		return r;
 	}
-	if (strlen(*ret_text) != n_bytes)
+	if (strlen(text) != n_bytes)
 		return settings_fail_file(settings, "the file has a NUL byte");
+	*ret_text = TAKE_PTR(text);
 	return 0;
 }
 
-int settings_load(
-	const char *path, const struct settings_format *format, void *target, char **ret_error)
+int settings_read(const char *path, char **ret_text, char **ret_error)
 {
-	_cleanup_(freep) char *text = NULL;
+	struct settings settings = { .path = path };
+	int r;
+
+	r = read_text(&settings, ret_text);
+	*ret_error = settings.error;
+	return r;
+}
+
+int settings_parse(const char *path, char *text, const struct settings_format *format, void *target,
+	char **ret_error)
+{
 	_cleanup_(freep) struct title *titles = calloc(SECTIONS_MAX, sizeof(*titles));
 	struct settings settings = {
 		.path = path,
 		.format = format,
 		.target = target,
 		.titles = titles,
+		.file.rest = text,
 	};
 	int r;
 
 	*ret_error = NULL;
 	if (!titles)
 		return -ENOMEM;
-	r = load_text(&settings, &text);
-	if (r == 0) {
-		settings.file.rest = text;
-		r = read_lines(&settings);
-	}
+	r = read_lines(&settings);
 	*ret_error = settings.error;
 	return r;
+}
+
+int settings_load(
+	const char *path, const struct settings_format *format, void *target, char **ret_error)
+{
+	_cleanup_(freep) char *text = NULL;
+	int r;
+
+	r = settings_read(path, &text, ret_error);
+	return r < 0 ? r : settings_parse(path, text, format, target, ret_error);
 }
