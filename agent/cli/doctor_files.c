@@ -28,6 +28,16 @@
 
 static void tell_config(const struct survey *survey, struct findings *findings)
 {
+	const char *error = member_text(survey->status, "configurationError", NULL);
+
+	if (error) {
+		findings_add(findings, "configuration", VERDICT_PROBLEM,
+			"%s: the agent goes by what was last good", error);
+		findings_advise(findings,
+			"correct it (sudo jitgated -n checks it), then sudo systemctl reload "
+			"jitgated");
+		return;
+	}
 	switch (survey->config_status) {
 	case 0:
 		findings_add(
@@ -50,9 +60,9 @@ static void tell_config(const struct survey *survey, struct findings *findings)
 	}
 	findings_add(findings, "configuration", VERDICT_PROBLEM, "%s",
 		survey->config_error ? survey->config_error : strerror(-survey->config_status));
-	findings_advise(findings,
-		"correct it (sudo jitgated -n checks it): with it, the agent does not start%s",
-		survey->agent_status == 0 ? "; what runs keeps the configuration it has" : "");
+	findings_advise(findings, "correct it (sudo jitgated -n checks it): %s",
+		survey->agent_status == 0 ? "what runs keeps the configuration it has"
+					  : "the agent starts with the last good one at best");
 }
 
 static void tell_trust(const struct survey *survey, struct findings *findings)
@@ -155,7 +165,8 @@ static bool is_unreadable(const struct passwd *user, const char *path)
 	return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE;
 }
 
-/* What its service can't read keeps it from starting, and the gate from standing after a boot. */
+/* What its service can't read does not count at its next start: it goes by what was last good, or
+ * does not start. */
 static bool tell_unreadable(struct findings *findings, const char *path)
 {
 	const struct passwd *user = agent_user();
@@ -165,7 +176,7 @@ static bool tell_unreadable(struct findings *findings, const char *path)
 		return false;
 	findings_add(findings, "permissions", VERDICT_PROBLEM,
 		"%s can't be read by the user " AGENT_USER
-		", whom jitgated's service runs as: it would not start",
+		", whom jitgated's service runs as: it will not count",
 		path);
 	if (status.st_mode & S_IROTH)
 		findings_advise(findings,

@@ -107,6 +107,18 @@ static void add_feed(struct table *table, const struct cli *cli, const json_t *s
 	add_below(table, "next: ", text.next);
 }
 
+static void add_configuration(struct table *table, const json_t *status)
+{
+	const char *error = member_text(status, "configurationError", NULL);
+
+	if (!error)
+		return;
+	table_add(table, STYLE_HEADING, "Config");
+	table_add(table, STYLE_BAD, "%s", error);
+	add_below(table, "", "what was last good is in force");
+	add_below(table, "next: ", "mend it, then sudo systemctl reload jitgated");
+}
+
 static int add_keys(struct table *table, const json_t *status)
 {
 	const json_t *keys = json_object_get(status, "trustedKeys");
@@ -138,6 +150,7 @@ static int print_summary(const struct cli *cli, const json_t *status)
 		moment_describe_utc(member_text(status, "startedAt", "?"), cli->now, moment));
 	table_add(table, STYLE_HEADING, "Machine");
 	table_add(table, STYLE_PLAIN, "%s", member_text(status, "vmId", "?"));
+	add_configuration(table, status);
 	add_mode(table, cli, status);
 	add_gate(table, status);
 	table_add(table, STYLE_HEADING, "Grants");

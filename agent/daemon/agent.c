@@ -9,11 +9,13 @@
 #include <systemd/sd-daemon.h>
 #include <systemd/sd-id128.h>
 
+#include "agent/common/settings.h"
 #include "agent/common/times.h"
 #include "agent/daemon/agent.h"
 #include "agent/daemon/compaction.h"
 #include "agent/daemon/feed_report.h"
 #include "agent/daemon/gatekeeper.h"
+#include "agent/daemon/last_good.h"
 #include "agent/daemon/lifecycle.h"
 #include "agent/daemon/mode.h"
 #include "agent/daemon/record.h"
@@ -26,6 +28,8 @@
 #define STEP_USEC_MIN ((int64_t)USEC_PER_SEC / 2)
 
 #define NOTE_TIME_USEC (5 * 60 * USEC_PER_SEC)
+
+#define KEEP_AFTER_USEC (5 * USEC_PER_SEC)
 
 #define PREDECESSOR_TRIES 100
 #define PREDECESSOR_WAIT_MS 20
@@ -202,6 +206,35 @@ void agent_note_time(struct agent *agent)
 			NOTE_TIME_USEC, NOTE_TIME_USEC / 10, on_time, agent);
 }
 
+static void keep_config(const struct agent *agent, const struct config *config)
+{
+	int status = last_good_keep(agent->config_path, config);
+
+	if (status < 0)
+		log_line(LOG_WARNING, "can't keep a copy of %s for a start at which it is bad: %s",
+			agent->config_path, strerror(-status));
+}
+
+static int on_keep(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	_cleanup_(config_freep) struct config *config = NULL;
+	_cleanup_(freep) char *error = NULL;
+	struct agent *agent = userdata;
+
+	(void)source, (void)usec;
+	agent->keep_source = sd_event_source_disable_unref(agent->keep_source);
+	if (config_load(agent->config_path, &config, &error) == 0)
+		keep_config(agent, config);
+	return 0;
+}
+
+void agent_keep_config_later(struct agent *agent)
+{
+	agent->keep_source = sd_event_source_disable_unref(agent->keep_source);
+	(void)sd_event_add_time_relative(agent->event, &agent->keep_source, CLOCK_BOOTTIME,
+		KEEP_AFTER_USEC, 0, on_keep, agent);
+}
+
 /* The kernel's part: shut first, before anything is read that takes time. */
 static int open_kernel(struct agent *agent)
 {
@@ -309,6 +342,11 @@ static int agent_start(struct agent *agent)
 			.details = json_pack("{s:s, s:s}", "version", JITGATE_VERSION, "vmId",
 				agent->config->vm_id),
 		});
+	if (agent->config_error)
+		audit_write(agent->audit,
+			&(struct audit_record){ .type = AUDIT_RELOAD_FAILED,
+				.message = agent->config_error,
+				.reason = "started with the last good configuration" });
 	status = mode_start(agent);
 	if (status == 0)
 		status = open_kernel(agent);
@@ -324,11 +362,13 @@ static int agent_start(struct agent *agent)
 	if (status < 0)
 		log_line(LOG_ERR, "can't listen on %s: %s", agent->config->socket,
 			strerror(-status));
+	else if (!agent->config_error)
+		keep_config(agent, agent->config);
 	return status;
 }
 
 int agent_new(sd_event *event, const char *config_path, struct config *config, struct trust *trust,
-	struct agent **ret)
+	const char *config_error, struct agent **ret)
 {
 	_cleanup_(agent_freep) struct agent *agent = calloc(1, sizeof(*agent));
 	int status;
@@ -342,7 +382,9 @@ int agent_new(sd_event *event, const char *config_path, struct config *config, s
 	agent->config_path = config_path;
 	agent->config = config;
 	agent->trust = trust;
-	status = agent_start(agent);
+	if (config_error)
+		agent->config_error = strdup(config_error);
+	status = config_error && !agent->config_error ? -ENOMEM : agent_start(agent);
 	if (status < 0) {
 		/* A start that fails leaves what stands. */
 		agent->config->on_stop = ON_STOP_KEEP;
@@ -393,6 +435,7 @@ struct agent *agent_free(struct agent *agent)
 	sd_event_source_disable_unref(agent->retry_source);
 	sd_event_source_disable_unref(agent->compact_source);
 	sd_event_source_disable_unref(agent->time_source);
+	sd_event_source_disable_unref(agent->keep_source);
 	mode_stop(agent);
 	sessions_free(agent->sessions);
 	registry_free(agent->registry);
@@ -411,6 +454,7 @@ struct agent *agent_free(struct agent *agent)
 	document_free(agent->policy);
 	trust_free(agent->trust);
 	config_free(agent->config);
+	free(agent->config_error);
 	sd_event_unref(agent->event);
 	free(agent);
 	return NULL;
@@ -494,10 +538,15 @@ static int reload(struct agent *agent, char **ret_error)
 	int status;
 
 	status = agent_load(agent->config_path, &config, &trust, ret_error);
-	if (status < 0)
+	if (status < 0) {
+		if (*ret_error)
+			(void)settings_set_string(&agent->config_error, *ret_error);
 		return status;
+	}
 	status = reload_swap(agent, &config, &trust);
 	if (status == 0) {
+		free(TAKE_PTR(agent->config_error));
+		keep_config(agent, agent->config);
 		what = "the new configuration is in force, but not every grant that it does not "
 		       "allow could be ended: reload again";
 		status = lifecycle_reconsider(agent);

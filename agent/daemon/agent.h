@@ -39,6 +39,7 @@ struct agent {
 	sd_event *event;
 	const char *config_path;
 	struct config *config;
+	char *config_error; /* what was wrong when its file was last read, or NULL */
 	struct trust *trust;
 	struct document *policy; /* the control plane's, or NULL */
 	struct policies policies;
@@ -93,16 +94,18 @@ struct agent {
 	sd_event_source *time_source; /* notes the time while grants are live */
 	sd_event_source *catch_up_source; /* the clock is behind until then */
 	sd_event_source *trial_source; /* the end of the trial */
+	sd_event_source *keep_source; /* the configuration's file has been changed for us */
 };
 
 /*
  * Starts everything: the gate stands before anything else is read, the ledger's grants are in force
  * when it returns. Takes configuration and trust over, also on failure. trust NULL: the trust file
  * can't be read. Then the gate is shut all the same, and nobody's signature counts until a reload
- * can read it. Returns 0; -errno after telling standard error.
+ * can read it. config_error (may be NULL): what is wrong with the file, where the configuration is
+ * the last good one instead. Returns 0; -errno after telling standard error.
  */
 int agent_new(sd_event *event, const char *config_path, struct config *config, struct trust *trust,
-	struct agent **ret);
+	const char *config_error, struct agent **ret);
 
 /*
  * Reads configuration and trust file, without touching anything. Returns 0; -errno with a sentence
@@ -121,6 +124,10 @@ DEFINE_CLEANUP(struct agent *, agent_free)
  * being as before, with a sentence in ret_error (allocated; owned by the caller).
  */
 int agent_reload(struct agent *agent, char **ret_error);
+
+/* Enforcing for good is written into the file by whoever asked for it, afterwards: the last good
+ * configuration is to say so too. */
+void agent_keep_config_later(struct agent *agent);
 
 /* While grants are live, the time is noted on disk every few minutes: a machine that loses power,
  * and whose clock then is behind, must not take them for younger than they are. To be called when

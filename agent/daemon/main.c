@@ -13,9 +13,8 @@
 #include "agent/common/program.h"
 #include "agent/common/users.h"
 #include "agent/daemon/agent.h"
+#include "agent/daemon/last_good.h"
 #include "agent/daemon/removal.h"
-
-#define DEFAULT_CONFIG "/etc/jitgate/agent.conf"
 
 static void print_help(void)
 {
@@ -24,7 +23,7 @@ static void print_help(void)
 	       "\n"
 	       "Usage: jitgated [-c FILE] [-n | --remove-gate]\n"
 	       "\n"
-	       "  -c, --config FILE   the configuration (default: " DEFAULT_CONFIG ")\n"
+	       "  -c, --config FILE   the configuration (default: " CONFIG_PATH ")\n"
 	       "  -n, --check         check configuration and trust file, and exit\n"
 	       "      --remove-gate   take away the gate that a jitgated which has ended left, "
 	       "and exit\n"
@@ -67,7 +66,8 @@ static void confine(const struct config *config)
 				strerror(-given_up[i]));
 }
 
-static int run(const char *path, struct config *config, struct trust *trust)
+static int run(
+	const char *path, struct config *config, struct trust *trust, const char *config_error)
 {
 	_cleanup_(sd_event_unrefp) sd_event *event = NULL;
 	_cleanup_(agent_freep) struct agent *agent = NULL;
@@ -81,7 +81,7 @@ static int run(const char *path, struct config *config, struct trust *trust)
 		trust_free(trust);
 		return status;
 	}
-	status = agent_new(event, path, config, trust, &agent);
+	status = agent_new(event, path, config, trust, config_error, &agent);
 	if (status < 0)
 		return status;
 	memory_release();
@@ -120,14 +120,30 @@ static void check_as_service(const char *path)
 			error ? error : strerror(-status));
 }
 
+/* A file that is gone was taken away; one that is bad must not open the ports at boot. */
+static bool may_go_by_last_good(int status)
+{
+	return status != -ENOENT && status != -ENOTDIR && status != -ENOMEM;
+}
+
 static int serve(const char *path)
 {
 	_cleanup_(freep) char *error = NULL;
+	_cleanup_(freep) char *config_error = NULL;
 	struct config *config = NULL;
 	struct trust *trust = NULL;
 	int status;
 
 	status = agent_load(path, &config, &trust, &error);
+	if (!config && error && may_go_by_last_good(status) && last_good_load(path, &config) == 0) {
+		config_error = TAKE_PTR(error);
+		log_line(LOG_ERR,
+			"%s: the last good configuration is in force; mend it, then systemctl "
+			"reload jitgated",
+			config_error);
+		tell_unreadable(status);
+		status = trust_load(config->trust, &trust, &error);
+	}
 	if (!config || status == -ENOMEM) {
 		config_free(config);
 		fprintf(stderr, "jitgated: %s\n", error ? error : "out of memory");
@@ -139,7 +155,7 @@ static int serve(const char *path)
 		log_line(LOG_ERR, "%s: the gate is shut, and only local root can open it",
 			error ? error : "out of memory");
 	confine(config);
-	status = run(path, config, trust);
+	status = run(path, config, trust, config_error);
 	if (status < 0) {
 		log_line(LOG_ERR, "stopped: %s", strerror(-status));
 		return EXIT_FAILURE;
@@ -168,7 +184,7 @@ int main(int argc, char **argv)
 {
 	static const struct program program = {
 		.name = "jitgated",
-		.config = DEFAULT_CONFIG,
+		.config = CONFIG_PATH,
 		.print_help = print_help,
 		.check = check,
 		.serve = serve,

@@ -125,7 +125,7 @@ static int call_status(struct varlink_call *call, json_t *parameters, void *user
 	(void)registry_foreach(agent->registry, count_grant, &counts);
 	status = json_pack(
 		"{s:s, s:s, s:s, s:{s:b, s:b, s:b}, s:o, s:{s:I, s:I}, s:I, s:o, s:o, s:s, s:s, "
-		"s:o*}",
+		"s:o*, s:s*}",
 		"version", JITGATE_VERSION, "vmId", agent->config->vm_id, "mode",
 		mode_name(mode_in_force(agent, now.boot_usec)), "gate", "installed", installed,
 		"owned", agent->gate_owned, "destinationNat", agent->destination_nat, "ports",
@@ -135,7 +135,7 @@ static int call_status(struct varlink_call *call, json_t *parameters, void *user
 		shape_time((int64_t)(agent->started_usec / USEC_PER_SEC)), "auditFile",
 		audit_path(agent->audit), "configFile",
 		config_path ? config_path : agent->config_path, "revertsAt",
-		shape_reverts_at(agent, &now));
+		shape_reverts_at(agent, &now), "configurationError", agent->config_error);
 	feed = feed_report_to_json(agent->feed, agent->config->feed.shown_url);
 	if (feed)
 		json_object_set_new(status, "feed", feed);

@@ -128,6 +128,9 @@ class Guarded(Machine):
         records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         return [record for record in records if type in (None, record["type"])]
 
+    def status(self):
+        return json.loads(self.run("jitgate", "status", "--json").stdout)
+
     # The gate
 
     def gate_stands(self):

@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 
+import pytest
+
 from guarded import SSH
 from network import MACHINE4
 from sockets import is_open
@@ -100,3 +102,20 @@ def test_a_grant_ends_on_time_with_the_daemon_dead(guarded):
     await_(lambda: not is_open(guarded.network.stranger, MACHINE4, SSH), 10, "the grant has ended")
     assert guarded.is_open(guarded.network.requester)
     assert os.path.exists(guarded.path("/var/lib/jitgate/ledger"))
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda path: path.write_text("[agent]\nmood = enforce\n"), lambda path: path.chmod(0o600)],
+    ids=["bad", "unreadable"])
+def test_a_configuration_that_can_not_be_taken_at_boot(guarded, spoil):
+    """The last good one is in force. Mended, the file is."""
+    spoil(guarded.path("/etc/jitgate/agent.conf"))
+    guarded.reboot()
+    guarded.await_active()
+    assert guarded.gate_stands() and not guarded.is_open(guarded.network.stranger)
+    assert guarded.lets_in(guarded.network.requester, 20)
+    assert "agent.conf:" in guarded.status()["configurationError"]
+    guarded.configure()
+    guarded.systemctl("reload", "jitgated")
+    assert "configurationError" not in guarded.status()
+    assert list(guarded.grants().values()) == ["active"]

@@ -89,7 +89,8 @@ def test_users_and_directories(machine):
 
 
 def test_a_bad_configuration_is_told(machine):
-    """The journal says where the fault is. The rest of the machine boots, and once it is mended the gate stands."""
+    """At the first start: the journal says where the fault is. The rest of the machine boots, and once it is mended the gate
+    stands."""
     machine.write("/etc/jitgate/agent.conf", "[agent]\nmood = enforce\n")
     machine.boot()
     assert machine.show("jitgated", "ActiveState") != "active"

@@ -58,17 +58,19 @@ def test_stop_and_start_leave_no_gap(guarded, measure):
 
 
 def test_a_configuration_that_the_new_version_refuses(guarded, measure):
-    """The gate stands as it was, the package is installed, the unit does not start, and the journal says why. Mended, it does."""
+    """The gate stands as it was, the package is installed, the last good one is in force, and the journal says why."""
     guarded.write("/etc/jitgate/agent.conf", guarded.path("/etc/jitgate/agent.conf").read_text() + "mood = 1\n")
-    with guarded.watched(measure, "upgrade to a version that does not start"):
+    with guarded.watched(measure, "upgrade to a version that refuses the configuration"):
         by_upgrade(guarded)
-        assert guarded.show("jitgated", "ActiveState") != "active"
+        guarded.await_active()
         assert guarded.gate_stands()
         assert "installed" in guarded.version() and "+1" in guarded.version()
         messages = [str(r["MESSAGE"]) for r in guarded.journal("--boot", "--unit=jitgated")]
         assert any("agent.conf:" in message and "mood" in message for message in messages)
+        assert "mood" in guarded.status()["configurationError"]
         guarded.configure()
-        guarded.await_active()
+        guarded.systemctl("reload", "jitgated")
+        assert "configurationError" not in guarded.status()
     assert list(guarded.grants().values()) == ["active"]
 
 

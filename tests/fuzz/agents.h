@@ -104,6 +104,6 @@ static inline struct agent *agents_start(sd_event *event)
 
 	kernel_answer_with(NULL, 0);
 	CHECK(agent_load(path, &config, &trust, &error) == 0);
-	CHECK(agent_new(event, path, config, trust, &agent) == 0);
+	CHECK(agent_new(event, path, config, trust, NULL, &agent) == 0);
 	return agent;
 }

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/common/confine.h"
+#include "agent/common/file.h"
+#include "agent/common/settings.h"
+#include "agent/daemon/last_good.h"
+
+#define BYTES_MAX (SETTINGS_FILE_BYTES_MAX + PATH_MAX + 8)
+
+/* NULL where there is no place, or no memory. */
+static char *find_directory(const char *path)
+{
+	const char *directories = getenv("STATE_DIRECTORY");
+
+	if (*path != '/')
+		return NULL;
+	if (directories && *directories)
+		return strndup(directories, strcspn(directories, ":"));
+	return strcmp(path, CONFIG_PATH) == 0 ? strdup(CONFIG_STATE_DIRECTORY) : NULL;
+}
+
+/* Returns how long it is; -ENOMEM. */
+_printf_(2, 3) static int format_text(char **ret, const char *format, ...)
+{
+	va_list arguments;
+	int n;
+
+	va_start(arguments, format);
+	n = vasprintf(ret, format, arguments);
+	va_end(arguments);
+	if (n >= 0)
+		return n;
+	*ret = NULL;
+	return -ENOMEM;
+}
+
+static bool is_kept(const char *kept_path, const char *text, size_t n_bytes)
+{
+	_cleanup_(freep) char *kept = NULL;
+	size_t n;
+
+	return file_read(kept_path, BYTES_MAX, &kept, &n) == 0 && n == n_bytes &&
+		memcmp(kept, text, n) == 0;
+}
+
+int last_good_keep(const char *path, const struct config *config)
+{
+	_cleanup_(freep) char *directory = find_directory(path);
+	_cleanup_(freep) char *kept_path = NULL;
+	_cleanup_(freep) char *text = NULL;
+	int n;
+
+	if (!directory)
+		return 0;
+	n = format_text(&kept_path, "%s/agent.conf", directory);
+	if (n >= 0)
+		n = format_text(&text, "; %s\n%s", path, config->text);
+	if (n < 0)
+		return n;
+	return is_kept(kept_path, text, (size_t)n) ? 0
+						   : file_write(kept_path, 0600, text, (size_t)n);
+}
+
+int last_good_load(const char *path, struct config **ret)
+{
+	_cleanup_(freep) char *directory = find_directory(path);
+	_cleanup_(freep) char *kept_path = NULL;
+	_cleanup_(freep) char *heading = NULL;
+	_cleanup_(freep) char *text = NULL;
+	_cleanup_(freep) char *error = NULL;
+	size_t n_bytes;
+	int n, r;
+
+	if (!directory)
+		return -ENOENT;
+	n = format_text(&kept_path, "%s/agent.conf", directory);
+	if (n >= 0)
+		n = format_text(&heading, "; %s\n", path);
+	if (n < 0)
+		return n;
+	r = confine_to_owner(directory, CAPABILITY(CAP_NET_ADMIN));
+	if (r == 0)
+		r = file_read(kept_path, BYTES_MAX, &text, &n_bytes);
+	if (r < 0)
+		return r;
+	if (strlen(text) != n_bytes || strncmp(text, heading, (size_t)n) != 0)
+		return -EINVAL;
+	return config_parse(kept_path, text + n, ret, &error);
+}
