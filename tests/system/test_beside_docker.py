@@ -5,7 +5,7 @@ its coming and going opens nothing."""
 import pytest
 
 from docker import KINDS
-from doctor import OK, doctor
+from doctor import OK, UNKNOWN, doctor
 from harness import Listener, Session, await_, is_open
 from knocking import Accepting, Knocking
 
@@ -119,7 +119,10 @@ def test_doctor_finds_nothing_wrong(world, agent, kind):
         if running:
             agent.start()
         findings = doctor(agent)
-        assert findings.verdicts("firewall") == {OK}, findings
+        # Where a published port leads is not followed through the rules for forwarding.
+        for finding in findings.of("firewall"):
+            assert finding["verdict"] == OK or (finding["verdict"] == UNKNOWN
+                                                and "leads 2222/tcp" in finding["message"]), finding
         assert findings.one("nat")["verdict"] == OK, findings
         assert findings.verdicts("ports") == {OK}, findings
 
