@@ -159,13 +159,17 @@ MUTANTS = {
 
 def make_tree(directory):
     """A copy of the sources, with what is built already: only what changes is built anew."""
+    def copy(source, target):
+        (shutil.copytree if os.path.isdir(source) else shutil.copy2)(source, target)
+
     for name in ("Makefile", "agent", "nft", "include", "contrib"):
-        source, target = os.path.join(TOP, name), os.path.join(directory, name)
-        copy = shutil.copytree if os.path.isdir(source) else shutil.copy2
-        copy(source, target)
-    if os.path.isdir(BUILD):
-        shutil.copytree(BUILD, os.path.join(directory, "build"),
-                        ignore=shutil.ignore_patterns("tests", "san", "fuzz", "*.tmp"))
+        copy(os.path.join(TOP, name), os.path.join(directory, name))
+    os.mkdir(os.path.join(directory, "build"))
+    # Beside these, whole systems and their disks may be there.
+    for name in os.listdir(BUILD) if os.path.isdir(BUILD) else ():
+        source = os.path.join(BUILD, name)
+        if os.path.isfile(source) or name in ("agent", "nft", "contrib", "azure"):
+            copy(source, os.path.join(directory, "build", name))
 
 
 def build(directory):

@@ -131,7 +131,9 @@ def test_files_that_others_can_change(agent, tmp_path):
     agent.trust_path.chmod(0o666)
     agent.config_path.write_text(
         agent.config_path.read_text() + f"[feed]\nurl = http://127.0.0.1:9\ntoken = {token}\n")
-    messages = [finding["message"] for finding in doctor(agent).of("permissions")]
+    # The user jitgated does not get into the directory of a test.
+    messages = [finding["message"] for finding in doctor(agent).of("permissions")
+                if "can't be read" not in finding["message"]]
     assert len(messages) == 2
     assert any(str(agent.trust_path) in message and "can be changed" in message for message in messages)
     assert any(str(token) in message and "secret" in message for message in messages)
