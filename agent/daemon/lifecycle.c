@@ -222,7 +222,9 @@ static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata
 	else if (entry->revoked)
 		(void)lifecycle_revoke(
 			agent, entry->grant, entry->kill_sessions, "revoked before", NULL);
-	else if (entry->grant->state == GRANT_ACTIVE)
+	/* The whole of it may have passed while this machine slept, or its clock was set. */
+	else if (entry->grant->state == GRANT_ACTIVE ||
+		entry->grant->deadline_usec <= clock_boottime_usec())
 		lifecycle_expire(agent, entry->grant);
 	else
 		return grant_begin(agent, entry->grant);

@@ -43,7 +43,7 @@ def granted(namespace):
             source, protocol, port = item["val"]["concat"]
             first, last = _range(source)
             found.append(Element((first.version, protocol, port), int(first), int(last),
-                                 now + item["expires"], item.get("comment")))
+                                 now + item.get("expires", 0), item.get("comment")))  # nft leaves out a 0
     return found
 
 

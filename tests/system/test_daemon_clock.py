@@ -3,6 +3,7 @@
 
 import json
 import math
+import signal
 import time
 
 import pytest
@@ -94,6 +95,18 @@ def test_a_scheduled_grant_that_began_while_no_daemon_ran(agent):
     agent.start()
     agent.await_state("g", "active")
     assert_as_granted(agent)
+
+
+def test_a_scheduled_grant_that_passed_while_the_daemon_stood_still(agent):
+    """As when the machine sleeps through it: it opens nothing, not for a moment, and no record says so."""
+    agent.start()
+    begin = math.ceil(time.time() + 0.5)
+    agent.grant("22/tcp", "192.0.2.7", jti="g", nbf=begin, exp=begin + 1)
+    agent.process.send_signal(signal.SIGSTOP)
+    await_(lambda: time.time() > begin + 1.1, what="its end")
+    agent.process.send_signal(signal.SIGCONT)
+    agent.await_state("g", "expired")
+    assert [r["type"] for r in agent.audit() if r.get("grant") == "g"] == ["document_admitted", "grant_expired"]
 
 
 def test_times_of_documents(agent):
