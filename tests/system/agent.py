@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """jitgated under test: its files, its life, its documents, its socket."""
 
+import functools
 import json
 import math
 import os
@@ -26,6 +27,11 @@ DEFAULT_PORTS = {
 def allowing(seconds):
     """A bound for what a program does by itself: with sanitizers it takes some times as long."""
     return seconds * SLOWNESS * (5 if SANITIZED else 1)
+
+
+def lasting(seconds):
+    """What is short, but is to last for what a test does meanwhile."""
+    return seconds * SLOWNESS if seconds < 60 else seconds
 
 
 class VarlinkError(Exception):
@@ -80,6 +86,13 @@ def new_key(directory, kid):
     return path
 
 
+@functools.cache
+def usual_key():
+    """k1, private and public, as texts: the same for all agents of this process."""
+    private = run_jitgate("key", "new", "--kid", "k1").stdout
+    return private, run_jitgate("key", "public", "-", input=private).stdout
+
+
 def run_jitgate(*arguments, input=None, check=True):
     return subprocess.run([f"{BUILD}/jitgate", *map(str, arguments)], input=input, check=check,
                           capture_output=True, text=True, timeout=20 * SLOWNESS)
@@ -112,9 +125,12 @@ class Agent:
         self.log_path = directory / "jitgated.log"
         self.process = None
         self.key = directory / "k1.jwk"
-        if not self.key.exists():
-            new_key(directory, "k1")
-        self.trust(self.key)
+        if self.key.exists():
+            self.trust(self.key)
+        else:
+            private, public = usual_key()
+            self.key.write_text(private)
+            self.trust_path.write_text(public)
         self.settings, self.ports = {}, dict(DEFAULT_PORTS)
         self.configure()
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -239,12 +255,12 @@ class Agent:
         return sign(key or self.key, kind, {k: v for k, v in claims.items() if v is not None})
 
     def sign_grant(self, port, source, seconds=600, jti=None, **claims):
-        """source is a prefix or a list of them. Ends within the second after `seconds`."""
+        """source is a prefix or a list of them. Ends within the second after lasting(seconds)."""
         sources = [source] if isinstance(source, str) else source
         now = time.time()
         return self.sign("grant", **{
             "jti": jti or str(uuid.uuid4()), "sub": "alice", "iat": int(now),
-            "exp": math.ceil(now + seconds), "ports": [port_claim(port, *sources)], **claims})
+            "exp": math.ceil(now + lasting(seconds)), "ports": [port_claim(port, *sources)], **claims})
 
     def grant(self, port, source, seconds=600, jti=None, **claims):
         """Submits a grant; returns its id."""

@@ -11,11 +11,12 @@ What the requester says to the plane comes from the address by which the VM know
 """
 
 import json
+import math
 import os
 import pwd
 import shutil
 
-from agent import BUILD, Agent, run_jitgate
+from agent import BUILD, Agent, lasting, run_jitgate
 from control_plane import Server, vm_id
 from feed import USER, Poll
 from world import await_
@@ -193,7 +194,7 @@ class Chain:
     def request(self, who="alice", vm="web-1", port="22", *arguments, seconds=600, **options):
         """Waits until it is open; the request."""
         return json.loads(self.cli(
-            who, "request", vm, "--port", port, "--for", f"PT{seconds}S", "--reason", "ticket 4711",
+            who, "request", vm, "--port", port, "--for", f"PT{math.ceil(lasting(seconds))}S", "--reason", "ticket 4711",
             "--json", *arguments, **options))
 
     def requests(self, *arguments, who="alice"):

@@ -5,13 +5,14 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import time
 import uuid
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from agent import VM_ID, port_claim
+from agent import VM_ID, lasting, port_claim
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -31,7 +32,7 @@ def as_bytes(value):
 def grant_claims(port="22/tcp", source="192.0.2.7", seconds=600, **claims):
     now = int(time.time())
     return {"iss": "forge", "aud": VM_ID, "jti": str(uuid.uuid4()), "sub": "mallory", "iat": now,
-            "exp": now + seconds, "ports": [port_claim(port, source)], **claims}
+            "exp": now + math.ceil(lasting(seconds)), "ports": [port_claim(port, source)], **claims}
 
 
 def revocation_claims(*ids, **claims):

@@ -9,7 +9,7 @@ import pytest
 
 from chain import PLANE, REFUSED, grant_of, port_of
 from control_plane import rule
-from harness import Listener, Session, await_, is_open
+from harness import Listener, Session, await_, is_open, lasting
 from knocking import Accepting, Knocking
 
 RULES = [rule(22), rule(443, approvalRequired=True)]
@@ -51,7 +51,7 @@ def test_a_request_opens_the_port_for_who_asked_and_until_then(chain, vm, world)
 def test_a_renewal_extends_without_a_gap(chain, vm, world):
     with Accepting(listen(vm)):
         older = chain.request(seconds=3)
-        ends = time.monotonic() + 4
+        ends = time.monotonic() + lasting(4)
         with Knocking(world.requester, world.vm.v4, 22) as knocking:
             newer = chain.request(seconds=600)
             vm.agent.await_state(grant_of(older), "revoked")

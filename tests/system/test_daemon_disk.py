@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from forge import Forge
+from forge import Forge, grant_claims
 from harness import VarlinkError
 from kernel import assert_as_granted, granted
 
@@ -45,9 +45,10 @@ def disk(agent):
 
 def fill_up(agent, disk):
     """Until a grant is not durable any more; the room that the ledger had made ahead is used first."""
+    forge = Forge(agent.key)
     disk.fill()
     for i in range(400):
-        answer = agent.submit(agent.sign_grant("53/udp", "192.0.2.50", jti=f"fill-{i}"))
+        answer = agent.submit(forge.sign(grant_claims("53/udp", "192.0.2.50", jti=f"fill-{i}")))
         assert answer["state"] == "active"
         if not answer["durable"]:
             return i

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from forge import Forge, grant_claims, twin
-from harness import Listener, VarlinkError, await_, is_open, port_claim
+from harness import Listener, VarlinkError, await_, is_open, lasting, port_claim
 from kernel import assert_as_granted, granted
 
 
@@ -126,7 +126,7 @@ def test_what_another_grant_covers_stays_open(world, agent):
     agent.start()
     Listener(world.vm, "0.0.0.0", 22)
     wide = agent.grant("22/tcp", "192.0.2.0/24", seconds=600)
-    ends = time.time() + 1.5
+    ends = time.time() + lasting(1.5)
     short = agent.grant("22/tcp", "192.0.2.7", seconds=1.5)
     exact = agent.grant("22/tcp", "192.0.2.7", seconds=900)
     star = agent.grant("22/tcp", "*", seconds=300)

@@ -12,12 +12,17 @@ began: when the tests end, however they end, nothing is left.
 
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import os
+import socket
+import struct
 import subprocess
 import time
 
-CLONE_NEWNET = 0x40000000
+CLONE_NEWNET = 0x40000000  # <linux/sched.h>
+MS_BIND, MNT_DETACH = 4096, 2  # <sys/mount.h>
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # <linux/sockios.h>, <net/if.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 _serial = itertools.count()
 
@@ -39,21 +44,45 @@ def await_(condition, bound=5.0, what=None):
         time.sleep(0.005)
 
 
-def _setns(fd):
-    if _libc.setns(fd, CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "setns")
+def _call(name, *arguments):
+    """A call of the C library, which sets errno."""
+    if getattr(_libc, name)(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), name)
+
+
+@contextlib.contextmanager
+def returning():
+    """Back to the network namespace of before, at the end of the block."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        _call("setns", before, CLONE_NEWNET)
+        os.close(before)
 
 
 @contextlib.contextmanager
 def entered(fd):
     """In the network namespace that fd stands for, until the end of the block."""
-    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    _setns(fd)
-    try:
+    with returning():
+        _call("setns", fd, CLONE_NEWNET)
         yield
-    finally:
-        _setns(before)
-        os.close(before)
+
+
+def add_namespace(path):
+    """As `ip netns add` does, and with lo up; without its processes, which take long where they are emulated."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    open(path, "x", encoding="ascii").close()
+    with returning():
+        _call("unshare", CLONE_NEWNET)
+        _call("mount", b"/proc/thread-self/ns/net", path.encode(), None, MS_BIND, None)
+        with socket.socket() as any_socket:
+            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP))
+
+
+def delete_namespace(path):
+    _call("umount2", path.encode(), MNT_DETACH)
+    os.unlink(path)
 
 
 class Namespace:
@@ -64,9 +93,9 @@ class Namespace:
         self.v4, self.v6 = v4, v6
         self.sockets = []
         self._processes = []
-        subprocess.run(["ip", "netns", "add", self.name], check=True)
-        self._fd = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
-        self.ip("link set lo up")
+        self._path = f"/run/netns/{self.name}"
+        add_namespace(self._path)
+        self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def address(self, family):
         return self.v4 if family == 4 else self.v6
@@ -120,7 +149,7 @@ class Namespace:
         for made in self.sockets:
             made.close()
         os.close(self._fd)
-        subprocess.run(["ip", "netns", "del", self.name], check=False)
+        delete_namespace(self._path)
 
 
 class World:
@@ -133,10 +162,6 @@ class World:
                     "192.0.2.7/24", "2001:db8:2::7/64")
         self._cable(self.stranger, 2, "198.51.100.1/24", "2001:db8:51::1/64",
                     "198.51.100.66/24", "2001:db8:51::66/64")
-        self.stranger.ip("route add default via 198.51.100.1",
-                         "route add default via 2001:db8:51::1")
-        self.requester.ip("route add default via 192.0.2.1",
-                          "route add default via 2001:db8:2::1")
 
     def _namespace(self, name, v4, v6):
         made = Namespace(name, v4, v6)
@@ -146,20 +171,20 @@ class World:
         return made
 
     def _cable(self, host, number, vm4, vm6, host4, host6):
-        """eth<number> on the VM, eth0 on the host; the cards' addresses end in the number."""
+        """eth<number> on the VM, eth0 on the host, whose way to all others it is; the cards' addresses end in the
+        number."""
         self.vm.ip(f"link add eth{number} address {vm_mac(number)} type veth"
                    f" peer name eth0 address {host_mac(number)} netns {host.name}",
                    f"addr add {vm4} brd + dev eth{number}",
                    f"addr add {vm6} dev eth{number} nodad",
                    f"link set eth{number} up")
-        host.ip(f"addr add {host4} brd + dev eth0", f"addr add {host6} dev eth0 nodad",
-                "link set eth0 up")
+        host.ip(f"addr add {host4} brd + dev eth0", f"addr add {host6} dev eth0 nodad", "link set eth0 up",
+                *(f"route add default via {vm.split('/')[0]}" for vm in (vm4, vm6)))
 
     def container(self):
         """A namespace behind the VM, as a container engine makes it; it has no rules yet."""
         made = self._namespace("container", "172.17.0.2", "fd17::2")
         self._cable(made, 3, "172.17.0.1/24", "fd17::1/64", "172.17.0.2/24", "fd17::2/64")
-        made.ip("route add default via 172.17.0.1", "route add default via fd17::1")
         self.vm.sysctl("net.ipv4.ip_forward", 1)
         self.vm.sysctl("net.ipv6.conf.all.forwarding", 1)
         return made
