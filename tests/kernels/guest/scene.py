@@ -5,6 +5,7 @@
 The agent's state is on the disk that outlives the machine, its runtime directory is not."""
 
 import json
+import math
 import os
 import pathlib
 import random
@@ -131,8 +132,19 @@ def prepare(world):
     assert agent.stop() == 0
 
 
+class RightTime:
+    """To which NTP would set the clock: what it was when somebody knew, and what has passed since."""
+
+    def __init__(self, then):
+        self.ahead = float(then) - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def set(self):
+        time.clock_settime(time.CLOCK_REALTIME, self.ahead + time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
 def no_clock(world, document, wall_clock):
     """The machine began with a clock that is far behind; later it is set, as NTP does."""
+    right = RightTime(wall_clock)
     agent, fresh = make_agent(world).start(), make_agent(world, "fresh")
     Listener(world.vm, "0.0.0.0", 22)
     records = agent.audit("clock_behind")
@@ -145,7 +157,7 @@ def no_clock(world, document, wall_clock):
             raise AssertionError("admitted")
         except VarlinkError as error:
             assert error.parameters["code"] == "clock_behind", error
-    time.clock_settime(time.CLOCK_REALTIME, float(wall_clock))
+    right.set()
     await_(lambda: "clockBehindUntil" not in agent.call("Status"), what="it caught up")
     agent.await_state("kept", "active")
     agent.submit(document)
@@ -164,14 +176,14 @@ def no_clock(world, document, wall_clock):
         assert error.parameters["code"] == "clock_behind", error
     assert granted(world.vm) == []
     fresh.stop()
-    time.clock_settime(time.CLOCK_REALTIME, float(wall_clock))
+    right.set()
 
 
 def sleep(world, seconds):
     """Sleeps until it is woken, with a grant that ends meanwhile."""
-    agent = make_agent(world).start()
+    agent = make_agent(world, "sleeper").start()
     Listener(world.vm, "0.0.0.0", 22)
-    agent.grant("22/tcp", "192.0.2.7", seconds=int(seconds), jti="ends-asleep")
+    agent.grant("22/tcp", "192.0.2.7", exp=math.ceil(time.time() + float(seconds)), jti="ends-asleep")
     agent.grant("22/tcp", "192.0.2.8", seconds=3000, jti="outlives")
     assert is_open(world.requester, "192.0.2.1", 22)
     before = time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic()

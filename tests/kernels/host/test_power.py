@@ -114,7 +114,7 @@ def test_sleep(machine):
     """Suspended to memory: time that passes then counts."""
     if "mem" not in machine.run("cat", "/sys/power/state").split():
         pytest.skip("this kernel can't be suspended to memory")
-    seconds = 10 * machine.slowness
+    seconds = 5 * machine.slowness
     messages = iter(Scene(machine, "sleep", seconds))
     assert next(messages) == {"sleeps": True}
     machine.await_event("SUSPEND", 60)
