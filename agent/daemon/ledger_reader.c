@@ -45,15 +45,27 @@ static int reader_fill(struct ledger_reader *reader)
 	return n_read > 0;
 }
 
+/* How many newlines the bytes begin with. Mostly it is room made ahead, and there is nothing else.
+ */
+static size_t count_blank(const char *bytes, size_t n_bytes)
+{
+	size_t n = 0;
+
+	if (n_bytes > 0 && bytes[0] == '\n' && memcmp(bytes, bytes + 1, n_bytes - 1) == 0)
+		return n_bytes;
+	while (n < n_bytes && bytes[n] == '\n')
+		n++;
+	return n;
+}
+
 /* Takes newlines. Returns 1 where something else follows, 0 at the end of the file or -errno. */
 static int reader_skip_blank(struct ledger_reader *reader)
 {
 	for (;;) {
-		size_t n_blank = 0, n_held = reader->end - reader->start;
+		size_t n_held = reader->end - reader->start;
+		size_t n_blank = count_blank(reader->bytes + reader->start, n_held);
 		int r;
 
-		while (n_blank < n_held && reader->bytes[reader->start + n_blank] == '\n')
-			n_blank++;
 		reader_take(reader, n_blank);
 		if (n_blank < n_held)
 			return 1;
