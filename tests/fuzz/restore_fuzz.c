@@ -76,20 +76,16 @@ static int check_entry(struct registry_entry *entry, void *userdata)
 	return 0;
 }
 
-/* Starts and stops an agent. Returns how many grants it had. */
-static size_t run_agent(bool only_signed)
+/* Starts it. Returns how many grants it has. */
+static size_t start(struct agent *agent, bool only_signed)
 {
-	_cleanup_(agent_freep) struct agent *agent = NULL;
-	sd_event *event;
 	size_t n_live;
 	int n = 0;
 
-	CHECK(sd_event_new(&event) >= 0);
-	agent = agents_start(event);
-	sd_event_unref(event);
+	agents_start(agent);
 	CHECK(registry_foreach(agent->registry, check_entry, &only_signed) == 0);
 	n_live = registry_count_live(agent->registry);
-	while (sd_event_run(event, 0) > 0)
+	while (sd_event_run(agent->event, 0) > 0)
 		CHECK(++n < TURNS_MAX);
 	return n_live;
 }
@@ -97,16 +93,17 @@ static size_t run_agent(bool only_signed)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	_cleanup_(freep) char *text = take_text(data, size);
+	struct agent *agent = agents_get();
 	const char *rest;
 	bool only_signed;
 	size_t n_live;
 
-	(void)agents_configuration();
-	agents_forget();
 	rest = write_ledger("state/ledger", text);
 	only_signed = *rest == '\0';
 	(void)write_ledger("run/ledger", rest);
-	n_live = run_agent(only_signed);
-	CHECK(run_agent(only_signed) == n_live);
+	n_live = start(agent, only_signed);
+	agents_stop(agent);
+	CHECK(start(agent, only_signed) == n_live);
+	agents_forget(agent);
 	return 0;
 }

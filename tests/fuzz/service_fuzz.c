@@ -97,17 +97,6 @@ static void call_all(struct agent *agent, const char *text, uid_t uid)
 	run_loop(agent->event);
 }
 
-static struct agent *start(void)
-{
-	sd_event *event;
-	struct agent *agent;
-
-	CHECK(sd_event_new(&event) >= 0);
-	agent = agents_start(event);
-	sd_event_unref(event);
-	return agent;
-}
-
 static int check_signed(struct registry_entry *entry, void *userdata)
 {
 	(void)userdata;
@@ -119,23 +108,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uid_t uid = take_byte(&data, &size) & 1 ? ANYONE : 0;
 	_cleanup_(freep) char *text = take_text(data, size);
-	struct agent *agent;
+	struct agent *agent = agents_get();
 	size_t n_live;
 
-	(void)agents_configuration();
-	agents_forget();
-	agent = start();
+	agents_start(agent);
 	call_all(agent, text, uid);
 	if (uid != 0)
 		CHECK(registry_foreach(agent->registry, check_signed, NULL) == 0);
 	n_live = registry_count_live(agent->registry);
 	CHECK(n_live <= agent->config->max_grants);
-	agent_free(agent);
-	if (n_live == 0)
-		return 0;
-
-	agent = start();
-	CHECK(registry_count_live(agent->registry) == n_live);
-	agent_free(agent);
+	if (n_live > 0) {
+		agents_stop(agent);
+		agents_start(agent);
+		CHECK(registry_count_live(agent->registry) == n_live);
+	}
+	agents_forget(agent);
 	return 0;
 }
