@@ -165,8 +165,12 @@ struct reading {
 	size_t n_skipped;
 };
 
-static bool is_skipped(const struct reading *reading, uint32_t family, const char *table)
+/* Also what has no name, which no kernel tells. */
+static bool is_skipped(
+	const struct reading *reading, uint32_t family, const char *table, const char *name)
 {
+	if (!table || !name)
+		return true;
 	if (family == NFPROTO_INET && is_same(table, GATE_TABLE))
 		return true;
 	for (size_t i = 0; i < reading->n_skipped; i++)
@@ -214,7 +218,8 @@ static int on_chain(const struct nlmsghdr *message, void *userdata)
 		reading->firewall->is_cut = true;
 	else if (nftnl_chain_nlmsg_parse(message, chain) == 0 &&
 		!is_skipped(reading, nftnl_chain_get_u32(chain, NFTNL_CHAIN_FAMILY),
-			nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE)))
+			nftnl_chain_get_str(chain, NFTNL_CHAIN_TABLE),
+			nftnl_chain_get_str(chain, NFTNL_CHAIN_NAME)))
 		return finish(firewall_add_chain(reading->firewall, chain));
 	nftnl_chain_free(chain);
 	return MNL_CB_OK;
@@ -246,7 +251,8 @@ static int on_set(const struct nlmsghdr *message, void *userdata)
 		reading->firewall->is_cut = true;
 	else if (nftnl_set_nlmsg_parse(message, set) == 0 &&
 		!is_skipped(reading, nftnl_set_get_u32(set, NFTNL_SET_FAMILY),
-			nftnl_set_get_str(set, NFTNL_SET_TABLE)))
+			nftnl_set_get_str(set, NFTNL_SET_TABLE),
+			nftnl_set_get_str(set, NFTNL_SET_NAME)))
 		return finish(firewall_add_set(reading->firewall, set));
 	nftnl_set_free(set);
 	return MNL_CB_OK;

@@ -2,21 +2,25 @@
 
 /*
  * Writes what this machine's kernel answers as seeds of the targets that read netlink, in a network
- * namespace of its own. Usage: kernel_seeds DIRECTORY. Where no such namespace can be made it says
- * so: targets then begin with less.
+ * namespace of its own. Usage: kernel_seeds DIRECTORY [RULES ...]: files of rules that other
+ * programs may have there, NAME.nft for nft(8) and NAME.iptables for iptables-nft-restore(8). Where
+ * no such namespace can be made, or a program is missing, it says so: targets then begin with less.
  */
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libnftnl/common.h>
+#include <libnftnl/set.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
+#include <spawn.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <linux/inet_diag.h>
 #include <linux/netfilter.h>
@@ -64,12 +68,12 @@ static int on_message(const struct nlmsghdr *message, void *userdata)
 	return MNL_CB_OK;
 }
 
-static void dump_tables(struct netlink *netlink, struct seed *seed, uint16_t type)
+static void dump_tables(struct netlink *netlink, struct seed *seed, uint16_t type, uint16_t family)
 {
 	char buffer[256];
 
-	(void)netlink_request(netlink,
-		nftnl_nlmsg_build_hdr(buffer, type, NFPROTO_INET, NLM_F_DUMP, 0), on_message, seed);
+	(void)netlink_request(netlink, nftnl_nlmsg_build_hdr(buffer, type, family, NLM_F_DUMP, 0),
+		on_message, seed);
 }
 
 static void dump_set(struct netlink *netlink, struct seed *seed, enum gate_set set)
@@ -146,7 +150,7 @@ static void tables_and_elements(struct netlink *netlink)
 	struct seed all = {};
 
 	for (size_t i = 0; i < N_ELEMENTS(types); i++)
-		dump_tables(netlink, &all, types[i]);
+		dump_tables(netlink, &all, types[i], NFPROTO_INET);
 	for (unsigned how = 0; how < 8; how++) {
 		char name[32];
 
@@ -164,6 +168,85 @@ static void tables_and_elements(struct netlink *netlink)
 	}
 	seed_write(&all, "gate", "kernel-lists", 3);
 	seed_write(&all, "gate", "kernel-install", 4);
+}
+
+/* Runs a program with the file as its input (NULL: none). Returns 0; -1, what is wrong being told.
+ */
+static int run(char *const *words, const char *input)
+{
+	posix_spawn_file_actions_t actions;
+	int status = -1, r;
+	pid_t pid;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(
+		&actions, STDIN_FILENO, input ? input : "/dev/null", O_RDONLY, 0);
+	r = posix_spawnp(&pid, words[0], &actions, NULL, words, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	if (r != 0) {
+		fprintf(stderr, "kernel_seeds: %s: %s\n", words[0], strerror(r));
+		return -1;
+	}
+	return waitpid(pid, &status, 0) == pid && status == 0 ? 0 : -1;
+}
+
+struct sets {
+	struct netlink *netlink;
+	struct seed *seed;
+};
+
+/* The set's elements, in a request of their own: one at a time is all that a socket can do. */
+static int on_set(const struct nlmsghdr *message, void *userdata)
+{
+	struct nftnl_set *set = nftnl_set_alloc();
+	struct sets *sets = userdata;
+	char buffer[1024];
+	struct nlmsghdr *request;
+
+	if (set && nftnl_set_nlmsg_parse(message, set) == 0) {
+		request = nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETSETELEM,
+			(uint16_t)nftnl_set_get_u32(set, NFTNL_SET_FAMILY), NLM_F_DUMP, 0);
+		mnl_attr_put_strz(
+			request, NFTA_SET_ELEM_LIST_TABLE, nftnl_set_get_str(set, NFTNL_SET_TABLE));
+		mnl_attr_put_strz(
+			request, NFTA_SET_ELEM_LIST_SET, nftnl_set_get_str(set, NFTNL_SET_NAME));
+		(void)netlink_request(sets->netlink, request, on_message, sets->seed);
+	}
+	nftnl_set_free(set);
+	return MNL_CB_OK;
+}
+
+/* What is asked of the kernel to read all rules, of which those of the file are all there are. */
+static void foreign_rules(struct netlink *netlink, struct netlink *another, const char *path)
+{
+	static const uint16_t types[] = { NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFT_MSG_GETRULE,
+		NFT_MSG_GETSET };
+	char *const flush[] = { "nft", "flush", "ruleset", NULL };
+	char *const nft[] = { "nft", "-f", "-", NULL };
+	char *const iptables[] = { "iptables-nft-restore", NULL };
+	const char *slash = strrchr(path, '/'), *dot = strrchr(path, '.');
+	struct seed seed = {};
+	struct sets sets = { another, &seed };
+	char buffer[256];
+
+	if (run(flush, NULL) < 0)
+		return;
+	if (run(dot && strcmp(dot, ".iptables") == 0 ? iptables : nft, path) < 0) {
+		fprintf(stderr, "kernel_seeds: %s: the kernel has not taken it\n", path);
+		return;
+	}
+	for (size_t i = 0; i < N_ELEMENTS(types); i++)
+		dump_tables(netlink, &seed, types[i], NFPROTO_UNSPEC);
+	(void)netlink_request(netlink,
+		nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETSET, NFPROTO_UNSPEC, NLM_F_DUMP, 0),
+		on_set, &sets);
+	/* The port is 22; of every kind of probe. */
+	for (unsigned how = 22; how < 256; how += 32) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "%s-%u", slash ? slash + 1 : path, how / 32);
+		seed_write(&seed, "firewall", name, (uint8_t)how);
+	}
 }
 
 /* UDP sockets that are connected to themselves, of both families. */
@@ -230,13 +313,15 @@ static void map_root(void)
 	}
 }
 
-static int record(void)
+static int record(char *const *rules)
 {
-	_cleanup_(netlink_freep) struct netlink *netlink = NULL, *news = NULL;
+	_cleanup_(netlink_freep) struct netlink *netlink = NULL, *another = NULL, *news = NULL;
 	_cleanup_(gate_freep) struct gate *gate = NULL;
 	int r;
 
 	r = netlink_open(NETLINK_NETFILTER, 0, &netlink);
+	if (r == 0)
+		r = netlink_open(NETLINK_NETFILTER, 0, &another);
 	if (r == 0)
 		r = netlink_open(NETLINK_NETFILTER, SOCK_NONBLOCK, &news);
 	if (r == 0)
@@ -251,6 +336,8 @@ static int record(void)
 	(void)gate_remove(gate);
 	hear(news, "kernel-removed");
 	lookups();
+	for (; *rules; rules++)
+		foreign_rules(netlink, another, *rules);
 	return 0;
 }
 
@@ -258,11 +345,11 @@ int main(int argc, char **argv)
 {
 	int r;
 
-	if (argc != 2)
+	if (argc < 2)
 		return 2;
 	directory = argv[1];
 	map_root();
-	r = record();
+	r = record(argv + 2);
 	if (r < 0)
 		fprintf(stderr, "kernel_seeds: netlink: %s\n", strerror(-r));
 	return 0;
