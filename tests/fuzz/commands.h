@@ -35,8 +35,8 @@ static inline int call_run(const struct cli *cli, const struct call *call)
 }
 
 /* Runs it, and checks that something is printed, of which a terminal obeys nothing but the colours
- * that were asked for. (JSON for programs is as it came.) */
-static inline void call_check(const struct call *call, unsigned how)
+ * that were asked for. (JSON for programs is as it came.) Returns its exit code. */
+static inline int call_check(const struct call *call, unsigned how)
 {
 	const struct cli cli = {
 		.socket = "/nowhere/agent.sock",
@@ -48,9 +48,11 @@ static inline void call_check(const struct call *call, unsigned how)
 	FILE *terminal = stdout, *errors = stderr;
 	char *output = NULL, *lines, *line;
 	size_t n_output;
+	int r;
 
 	stdout = stderr = open_memstream(&output, &n_output);
-	CHECK(call_run(&cli, call) == EXIT_DONE || ftell(stdout) > 0);
+	r = call_run(&cli, call);
+	CHECK(r == EXIT_DONE || ftell(stdout) > 0);
 	fclose(stdout);
 	stdout = terminal;
 	stderr = errors;
@@ -58,4 +60,31 @@ static inline void call_check(const struct call *call, unsigned how)
 	while (!cli.json && !cli.colour && (line = strsep(&lines, "\n")))
 		CHECK(text_is_printable(line));
 	free(output);
+	return r;
+}
+
+/* What the other side of a command has still to say, a line each. */
+static const char *lines_left;
+
+/* The next line, without its newline; "" at the end. */
+static inline const char *line_next(size_t *ret_bytes)
+{
+	const char *line = lines_left;
+
+	*ret_bytes = strcspn(line, "\n");
+	lines_left += *ret_bytes + (line[*ret_bytes] == '\n');
+	return line;
+}
+
+/* Runs an input that is a byte for the command, one for how it is called, then those lines. Returns
+ * the exit code. */
+static inline int call_with_lines(
+	const struct call *calls, size_t n_calls, const uint8_t *data, size_t size)
+{
+	const struct call *call = &calls[take_byte(&data, &size) % n_calls];
+	unsigned how = take_byte(&data, &size);
+	_cleanup_(freep) char *text = take_text(data, size);
+
+	lines_left = text;
+	return call_check(call, how);
 }

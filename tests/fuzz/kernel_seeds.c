@@ -26,6 +26,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 
 #include "nft/gate.h"
@@ -249,6 +250,53 @@ static void foreign_rules(struct netlink *netlink, struct netlink *another, cons
 	}
 }
 
+static void ask_route(struct netlink *netlink, struct seed *seed, uint16_t type, uint8_t family)
+{
+	char buffer[256];
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+
+	message->nlmsg_type = type;
+	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	((struct rtgenmsg *)mnl_nlmsg_put_extra_header(message, sizeof(struct ifinfomsg)))
+		->rtgen_family = family;
+	(void)netlink_request(netlink, message, on_message, seed);
+}
+
+static void ask_sockets(struct netlink *netlink, struct seed *seed, uint8_t family,
+	uint8_t protocol, unsigned state)
+{
+	char buffer[256];
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct inet_diag_req_v2 *request;
+
+	message->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	request = mnl_nlmsg_put_extra_header(message, sizeof(*request));
+	request->sdiag_family = family;
+	request->sdiag_protocol = protocol;
+	request->idiag_states = 1u << state;
+	(void)netlink_request(netlink, message, on_message, seed);
+}
+
+/* Of the machine itself: a namespace that was made now has no interface but lo. */
+static void host(void)
+{
+	_cleanup_(netlink_freep) struct netlink *route = NULL, *diag = NULL;
+	static const uint8_t families[] = { AF_INET, AF_INET6 };
+	struct seed seed = {};
+
+	if (netlink_open(NETLINK_ROUTE, 0, &route) < 0 ||
+		netlink_open(NETLINK_SOCK_DIAG, 0, &diag) < 0)
+		return;
+	for (size_t i = 0; i < N_ELEMENTS(families); i++) {
+		ask_route(route, &seed, RTM_GETROUTE, families[i]);
+		ask_sockets(diag, &seed, families[i], IPPROTO_TCP, TCP_LISTEN);
+		ask_sockets(diag, &seed, families[i], IPPROTO_UDP, TCP_CLOSE);
+	}
+	ask_route(route, &seed, RTM_GETLINK, AF_UNSPEC);
+	seed_write(&seed, "host", "kernel", 0);
+}
+
 /* UDP sockets that are connected to themselves, of both families. */
 static void lookups(void)
 {
@@ -269,19 +317,8 @@ static void lookups(void)
 	(void)connect(fd, (const struct sockaddr *)&address, sizeof(address));
 	(void)bind(fd6, (const struct sockaddr *)&address6, sizeof(address6));
 	(void)connect(fd6, (const struct sockaddr *)&address6, sizeof(address6));
-	for (int family = AF_INET; family <= AF_INET6; family += AF_INET6 - AF_INET) {
-		char buffer[256];
-		struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
-		struct inet_diag_req_v2 *request;
-
-		message->nlmsg_type = SOCK_DIAG_BY_FAMILY;
-		message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-		request = mnl_nlmsg_put_extra_header(message, sizeof(*request));
-		request->sdiag_family = (uint8_t)family;
-		request->sdiag_protocol = IPPROTO_UDP;
-		request->idiag_states = 1u << TCP_ESTABLISHED;
-		(void)netlink_request(netlink, message, on_message, &seed);
-	}
+	ask_sockets(netlink, &seed, AF_INET, IPPROTO_UDP, TCP_ESTABLISHED);
+	ask_sockets(netlink, &seed, AF_INET6, IPPROTO_UDP, TCP_ESTABLISHED);
 	netlink_free(netlink);
 	close(fd);
 	close(fd6);
@@ -348,6 +385,7 @@ int main(int argc, char **argv)
 	if (argc < 2)
 		return 2;
 	directory = argv[1];
+	host();
 	map_root();
 	r = record(argv + 2);
 	if (r < 0)

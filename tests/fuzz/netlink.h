@@ -10,14 +10,30 @@
  */
 
 #include <libmnl/libmnl.h>
+#include <linux/inet_diag.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
 
 #include "tests/fuzz/fuzz.h"
 
 #define PLACES_MAX 512
 #define DEPTH_MAX 6
 
-/* Of the family header: nfgenmsg; sock_diag's messages have no attributes that are read. */
-#define FAMILY_BYTES 4
+/* Of the header in front of the attributes. */
+static inline size_t family_bytes(uint16_t type)
+{
+	switch (type) {
+	case RTM_NEWLINK:
+		return sizeof(struct ifinfomsg);
+	case RTM_NEWROUTE:
+		return sizeof(struct rtmsg);
+	case SOCK_DIAG_BY_FAMILY:
+		return sizeof(struct inet_diag_msg);
+	default:
+		return sizeof(struct nfgenmsg);
+	}
+}
 
 /* A message or an attribute; within says where the length is that holds it. */
 struct place {
@@ -86,8 +102,8 @@ static inline void find_places(const uint8_t *data, size_t size, struct places *
 		if (head.nlmsg_len < sizeof(head) || head.nlmsg_len > size - at)
 			return;
 		place = place_add(places, at, head.nlmsg_len, -1);
-		find_attributes(data, at + sizeof(head) + FAMILY_BYTES, at + head.nlmsg_len, place,
-			0, places);
+		find_attributes(data, at + sizeof(head) + family_bytes(head.nlmsg_type),
+			at + head.nlmsg_len, place, 0, places);
 		at += MNL_ALIGN(head.nlmsg_len);
 	}
 }

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
 
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/outside.h"
@@ -71,9 +72,11 @@ void kernel_tell(int fd, const uint8_t *bytes, size_t n_bytes)
 		(void)send(socket_find(fd)->kernel_fd, bytes, n_bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* NEWSET, GETSET; of rtnetlink NEWLINK, DELLINK, GETLINK. */
 static bool answers_request(uint16_t answer, uint16_t request)
 {
-	return answer < NLMSG_MIN_TYPE || answer == request || answer + 1 == request;
+	return answer < NLMSG_MIN_TYPE || answer == request || answer + 1 == request ||
+		(request < RTM_MAX && answer + 2 == request);
 }
 
 static void send_answers(const struct mnl_socket *socket, const struct nlmsghdr *request)
