@@ -4,8 +4,7 @@
 /*
  * A whole agent on the kernel of outside.h, in directories of this process, and signatures: where
  * the input has {"typ": …, "claims": {…}} for a document, the agent gets it signed; small numbers
- * as times are seconds from now. A signature is a word (document_fuzz.c has true ones, which take
- * longer than all the rest), and rules are not built.
+ * as times are seconds from now. Rules are not built.
  *
  * Starting one takes some ten times as long as all that an input asks of it. So there is one, and
  * between inputs it forgets and reads again what an agent that dies and starts does; the kernel's
@@ -14,7 +13,6 @@
 
 #include <dirent.h>
 
-#include "agent/common/jws.h"
 #include "agent/common/times.h"
 #include "agent/daemon/agent.h"
 #include "agent/daemon/feed_report.h"
@@ -24,7 +22,7 @@
 #include "agent/daemon/service.h"
 #include "agent/daemon/sessions.h"
 #include "tests/fuzz/outside.h"
-#include "tests/fuzz/signing.h"
+#include "tests/fuzz/stamp.h"
 
 #define RELATIVE_MAX 1000000
 
@@ -38,27 +36,14 @@ static inline void make_relative(json_t *claims, const char *name)
 			json_integer(number + (json_int_t)(clock_realtime_usec() / USEC_PER_SEC)));
 }
 
-#define SIGNATURE "c2lnbmVk"
-
-int jws_verify(const struct jws *jws, const struct trust_key *key, struct refusal *refusal)
-{
-	const struct jws_part *signature = &jws->signature_part;
-
-	if (signature->n_bytes == strlen(SIGNATURE) &&
-		memcmp(signature->text, SIGNATURE, signature->n_bytes) == 0)
-		return 0;
-	return refuse(refusal, REFUSAL_BAD_SIGNATURE,
-		"the signature does not verify with key \"%s\"", key->kid);
-}
-
 /* Puts a signed document in the place of what is to be one. */
 static inline void sign_document(json_t *object)
 {
 	const json_t *document = json_object_get(object, "document");
 	json_t *claims = json_object_get(document, "claims");
 	const char *typ = json_string_value(json_object_get(document, "typ"));
-	_cleanup_(freep) char *payload = NULL, *header = NULL;
-	json_auto_t *head = NULL, *header_part = NULL, *payload_part = NULL;
+	_cleanup_(freep) char *payload = NULL, *header = NULL, *text = NULL;
+	json_auto_t *head = NULL;
 
 	if (!claims || !typ)
 		return;
@@ -68,11 +53,8 @@ static inline void sign_document(json_t *object)
 	head = json_pack("{s:s, s:s, s:s}", "alg", "ES256", "kid", "ES256", "typ", typ);
 	header = json_dumps(head, JSON_COMPACT);
 	payload = json_dumps(claims, JSON_COMPACT | JSON_ENCODE_ANY);
-	header_part = jose_b64_enc(header, strlen(header));
-	payload_part = jose_b64_enc(payload, strlen(payload));
-	json_object_set_new(object, "document",
-		json_sprintf("%s.%s." SIGNATURE, json_string_value(header_part),
-			json_string_value(payload_part)));
+	text = stamp(header, strlen(header), payload, strlen(payload));
+	json_object_set_new(object, "document", json_string(text));
 }
 
 static inline void check_element(const struct ruleset *ruleset, const struct element *element)
