@@ -48,6 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		{ &command_sign,
 			{ "--key", input_path(), "--type", "revocation", "--revokes", "x" } },
 		{ &command_submit, { input_path() } },
+		{ &command_key_fingerprint, { input_path() } },
 	};
 	const struct call *call = &calls[take_byte(&data, &size) % N_ELEMENTS(calls)];
 	unsigned how = take_byte(&data, &size);

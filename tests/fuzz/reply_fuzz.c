@@ -6,7 +6,11 @@
  * the client is one that reads the input.
  */
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
 
 #include "agent/cli/client.h"
 #include "agent/cli/doctor.h"
@@ -98,6 +102,35 @@ int varlink_client_subscribe(struct varlink_client *client, const char *method, 
 	}
 }
 
+/* Sockets that wait for strangers, as the kernel tells them (host_fuzz.c reads others). */
+static void answer_listeners(void)
+{
+	static const uint16_t ports[] = { 22, 2222, 5432, 3389, 5901, 2375 };
+	static struct {
+		struct nlmsghdr head;
+		struct inet_diag_msg socket;
+	} messages[N_ELEMENTS(ports)];
+
+	for (size_t i = 0; i < N_ELEMENTS(ports); i++) {
+		messages[i].head = (struct nlmsghdr){
+			.nlmsg_len = sizeof(messages[i]),
+			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+		};
+		messages[i].socket = (struct inet_diag_msg){
+			.idiag_family = i % 2 ? AF_INET : AF_INET6,
+			.id.idiag_sport = htons(ports[i]),
+		};
+	}
+	kernel_answer_with((const uint8_t *)messages, sizeof(messages));
+}
+
+int processes_name(const struct listener_list *listeners, char (*names)[PROCESS_NAME_MAX])
+{
+	for (size_t i = 0; i < listeners->n; i++)
+		snprintf(names[i], PROCESS_NAME_MAX, i % 3 ? "sshd" : "");
+	return 0;
+}
+
 /* What is tried with the kernel and on files, in other processes. */
 void doctor_kernel(const struct survey *survey, struct findings *findings)
 {
@@ -118,7 +151,7 @@ int ownership_check(const char *path, char place[static PATH_MAX])
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	kernel_answer_with(NULL, 0);
+	answer_listeners();
 	(void)call_with_lines(calls, N_ELEMENTS(calls), data, size);
 	return 0;
 }
