@@ -56,7 +56,7 @@ static int read_flows(struct netlink *netlink, enum gate_set set)
 	return r;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void try_answers(const uint8_t *data, size_t size)
 {
 	static int (*const readers[])(struct netlink * netlink, enum gate_set set) = {
 		[KEY_PORTS] = read_ports,
@@ -69,5 +69,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	CHECK(netlink_open(NETLINK_NETFILTER, 0, &netlink) == 0);
 	kernel_answer_with(data, size);
 	CHECK(readers[gate_set_definition(set)->key](netlink, set) <= 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	try_answers(data, size);
+	kernel_forget();
 	return 0;
 }

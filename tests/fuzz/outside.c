@@ -8,6 +8,7 @@
 #include <libnftnl/rule.h>
 #include <libnftnl/set.h>
 #include <libnftnl/table.h>
+#include <sanitizer/allocator_interface.h>
 #include <sanitizer/lsan_interface.h>
 #include <setjmp.h>
 #include <sys/socket.h>
@@ -21,6 +22,9 @@
 
 #define SOCKETS_MAX 16
 #define ANSWER_BYTES_MAX 65536
+#define PARSED_MAX 8192
+
+#define NOT_COVERED __attribute__((no_sanitize("coverage")))
 
 /* In libmnl's place: one end is the program's, the other the kernel's. */
 struct mnl_socket {
@@ -33,8 +37,15 @@ static struct mnl_socket *sockets[SOCKETS_MAX];
 static const uint8_t *answers;
 static size_t n_answers;
 
+static void on_malloc(const volatile void *memory, size_t n_bytes);
+static void on_free(const volatile void *memory);
+
 void kernel_answer_with(const uint8_t *messages, size_t n_bytes)
 {
+	static bool is_hooked;
+
+	if (!is_hooked)
+		is_hooked = __sanitizer_install_malloc_and_free_hooks(on_malloc, on_free) != 0;
 	answers = messages;
 	n_answers = n_bytes;
 }
@@ -224,6 +235,32 @@ int mnl_socket_close(struct mnl_socket *socket)
 /* Where libnftnl's exit() leads to while it parses. */
 static jmp_buf parse_failed;
 static bool is_parsing, may_have_values;
+
+/* What libnftnl has allocated while it parsed, and nobody has freed. */
+static const volatile void *parsed[PARSED_MAX];
+static size_t n_parsed;
+
+NOT_COVERED static void on_malloc(const volatile void *memory, size_t n_bytes)
+{
+	(void)n_bytes;
+	if (is_parsing && n_parsed < PARSED_MAX)
+		parsed[n_parsed++] = memory;
+}
+
+NOT_COVERED static void on_free(const volatile void *memory)
+{
+	for (size_t i = n_parsed; i > 0; i--)
+		if (parsed[i - 1] == memory) {
+			parsed[i - 1] = parsed[--n_parsed];
+			return;
+		}
+}
+
+void kernel_forget(void)
+{
+	while (n_parsed > 0)
+		free((void *)(uintptr_t)parsed[--n_parsed]);
+}
 
 void exit(int status)
 {
