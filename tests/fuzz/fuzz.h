@@ -6,7 +6,8 @@
  * and tests/fuzz/run find it (server_NAME_fuzz.c is linked with the control plane's library,
  * poll_NAME_fuzz.c with jitgate-poll's). Seeds are the files of seeds/NAME/, words that the reader
  * knows stand in NAME.dict; both may be missing. What can't stand in the tree (keys, what a kernel
- * answers) make-seeds makes. A finding that was mended is kept as a seed.
+ * answers, with rules/ of other programs in it) make-seeds makes. A finding that was mended is kept
+ * as a seed.
  *
  * A target says more than that nothing crashes: what is accepted keeps the reader's bounds and
  * reads the same when it is written and read again; what is refused says why, fit for a terminal.

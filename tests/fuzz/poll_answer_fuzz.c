@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 /* What jitgate-poll reads: a byte for what it is, then a feed's answers to questions and to events,
- * the times that a feed says to wait, and the poll's own cursor.json. */
+ * the times that a feed says to wait, the poll's own cursor.json, and the agent's list of events.
+ */
 
 #include <errno.h>
 
+#include "agent/common/strictjson.h"
 #include "agent/poll/answer.h"
 #include "agent/poll/backoff.h"
+#include "agent/poll/batch.h"
 #include "tests/fuzz/fuzz.h"
+
+#define AFTER 7
+#define BATCH_MAX 4
 
 static void check_answer(const char *text, size_t n_bytes, bool needs_cursor)
 {
@@ -70,15 +76,43 @@ static void check_cursor(const char *text, size_t n_bytes)
 	CHECK(cursor.disbelieved == again.disbelieved);
 }
 
+/* What is sent is in order, and follows what was sent before. */
+static void check_batch(const char *text, size_t n_bytes)
+{
+	_cleanup_(batch_done) struct batch batch = {};
+	json_auto_t *reply = NULL;
+	const json_t *event;
+	uint64_t last = AFTER;
+	char error[256];
+	size_t i;
+
+	if (json_parse_object(text, n_bytes, &reply, error, sizeof(error)) < 0)
+		return;
+	if (batch_make(json_object_get(reply, "events"),
+		    (uint64_t)json_integer_value(json_object_get(reply, "newest")), AFTER,
+		    json_is_true(json_object_get(reply, "first")), BATCH_MAX, 1767261600, "boot",
+		    &batch) < 0)
+		return;
+	CHECK(json_array_size(batch.events) <= BATCH_MAX);
+	json_array_foreach (batch.events, i, event) {
+		uint64_t sequence =
+			(uint64_t)json_integer_value(json_object_get(event, "sequence"));
+
+		CHECK(sequence > last);
+		last = sequence;
+	}
+	CHECK(batch.last == last);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	unsigned what = take_byte(&data, &size);
 	_cleanup_(freep) char *text = take_text(data, size);
 
-	switch (what % 6) {
+	switch (what % 7) {
 	case 0:
 	case 1:
-		check_answer(text, size, what % 6 == 0);
+		check_answer(text, size, what % 7 == 0);
 		break;
 	case 2:
 		check_acknowledgement(text, size);
@@ -89,8 +123,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 4:
 		check_cursor(text, size);
 		break;
-	default:
+	case 5:
 		check_seconds(text);
+		break;
+	default:
+		check_batch(text, size);
 	}
 	return 0;
 }
