@@ -4,6 +4,7 @@
 #include <stdarg.h>
 
 #include "agent/common/log.h"
+#include "agent/common/text.h"
 
 void log_line(int priority, const char *format, ...)
 {
@@ -13,6 +14,8 @@ void log_line(int priority, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
+	/* Some of it is of others, and some was cut in the middle of a character. */
+	text_make_printable(text);
 	if (getenv("JOURNAL_STREAM"))
 		fprintf(stderr, "<%d>%s\n", priority, text);
 	else

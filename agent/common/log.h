@@ -7,6 +7,6 @@
 
 #include "cleanup.h"
 
-/* A line of at most 1.5 KiB, behind the program's name; where the journal reads it, with the
- * priority that sd-daemon(3) has in front. */
+/* A line of at most 1.5 KiB, '?' in it for what text_make_printable() takes out, behind the
+ * program's name; where the journal reads it, with the priority that sd-daemon(3) has in front. */
 _printf_(2, 3) void log_line(int priority, const char *format, ...);

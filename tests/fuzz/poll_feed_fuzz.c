@@ -9,16 +9,14 @@
  *   r TYPE          the agent tells that it has recorded something
  *   u               the agent is there anew
  *
- * Nobody waits: what is to be done later is done at once. What goes to the log upsets no terminal;
- * one question is under way at a time; how far it has come can be read again.
+ * Nobody waits: what is to be done later is done at once. One question is under way at a time, and
+ * how far it has come can be read again.
  */
 
 #include <curl/curl.h>
 #include <dlfcn.h>
 #include <errno.h>
-#include <stdarg.h>
 
-#include "agent/common/log.h"
 #include "agent/common/strictjson.h"
 #include "agent/poll/agent_link.h"
 #include "agent/poll/cursor.h"
@@ -189,18 +187,6 @@ int sd_event_source_set_time_relative(sd_event_source *source, uint64_t usec)
 
 	(void)usec;
 	return real(source, 0);
-}
-
-void log_line(int priority, const char *format, ...)
-{
-	_cleanup_(freep) char *text = NULL;
-	va_list arguments;
-
-	(void)priority;
-	va_start(arguments, format);
-	CHECK(vasprintf(&text, format, arguments) >= 0);
-	va_end(arguments);
-	check_message(text);
 }
 
 CURLcode curl_global_init(long flags)
