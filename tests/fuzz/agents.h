@@ -11,8 +11,6 @@
  * side, the socket and the configuration stay.
  */
 
-#include <dirent.h>
-
 #include "agent/common/times.h"
 #include "agent/daemon/agent.h"
 #include "agent/daemon/feed_report.h"
