@@ -136,9 +136,9 @@ void grant_id_format(
 static bool index_parse(const char **text, size_t *ret)
 {
 	const char *digits = *text + 1;
-	size_t n = strspn(digits, "0123456789");
+	size_t n = **text == '.' ? strspn(digits, "0123456789") : 0;
 
-	if (**text != '.' || n == 0 || n > 5 || (n > 1 && digits[0] == '0'))
+	if (n == 0 || n > 5 || (n > 1 && digits[0] == '0'))
 		return false;
 	*ret = strtoul(digits, NULL, 10);
 	*text = digits + n;
