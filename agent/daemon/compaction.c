@@ -71,7 +71,7 @@ static int keep_session(const struct session *session, void *userdata)
 {
 	struct compaction *compaction = userdata;
 	json_t *record = record_session(
-		&session->flow, session->grant, session->subject, session->since_usec);
+		&session->flow, session->grant, session->subject, session->since_usec, true);
 
 	return json_array_append_new(compaction->records, record) < 0 ? -ENOMEM : 0;
 }

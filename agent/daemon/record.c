@@ -73,11 +73,12 @@ static json_t *flow_to_json(const struct flow *flow)
 		"remotePort", flow->remote_port, "local", local, "localPort", flow->local_port);
 }
 
-json_t *record_session(
-	const struct flow *flow, const char *grant, const char *subject, uint64_t at_usec)
+json_t *record_session(const struct flow *flow, const char *grant, const char *subject,
+	uint64_t at_usec, bool open)
 {
-	return json_pack("{s:o, s:s*, s:s*, s:I}", "session", flow_to_json(flow), "grant", grant,
-		"subject", subject, "at", (json_int_t)at_usec);
+	return json_pack("{s:o, s:s*, s:s*, s:I, s:o*}", "session", flow_to_json(flow), "grant",
+		grant, "subject", subject, "at", (json_int_t)at_usec, "open",
+		open ? NULL : json_false());
 }
 
 json_t *record_session_ended(const struct flow *flow)

@@ -12,7 +12,8 @@
  *   {"revoked": id, "reason": text, "at": µs}                 by local root; "sessions" as above
  *   {"killed": id}                      its sessions have been ended since (runtime ledger only)
  *   {"clock": µs}                                             the wall clock has been there
- *   {"session": {…}, "grant": id, "subject": text, "at": µs}  was let in (runtime ledger only)
+ *   {"session": {…}, "grant": id, "subject": text, "at": µs}  was let in (runtime ledger only);
+ *                                       "open": false where it is not established yet
  *   {"ended": {…}}                                            that session is over (as above)
  *
  * "at" is wall-clock time, "deadline" CLOCK_BOOTTIME of that boot. Neither can make a grant last
@@ -34,8 +35,8 @@ json_t *record_local(
 json_t *record_revoked(const char *id, const char *reason, bool kill_sessions, uint64_t at_usec);
 json_t *record_killed(const char *id);
 json_t *record_clock(uint64_t usec);
-json_t *record_session(
-	const struct flow *flow, const char *grant, const char *subject, uint64_t at_usec);
+json_t *record_session(const struct flow *flow, const char *grant, const char *subject,
+	uint64_t at_usec, bool open);
 
 json_t *record_session_ended(const struct flow *flow);
 

@@ -116,10 +116,19 @@ static void session_audit(struct sessions *sessions, const struct session *sessi
 		});
 }
 
+static void session_record(struct sessions *sessions, const struct session *session)
+{
+	record_keep_runtime(sessions->agent,
+		record_session(&session->flow, session->grant, session->subject,
+			session->since_usec, session->open));
+}
+
+/* Told first: rather twice, over a daemon that is killed in between, than not at all. */
 static void session_open(struct sessions *sessions, struct session *session)
 {
 	session->open = true;
 	session_audit(sessions, session, AUDIT_SESSION_OPENED, NULL);
+	session_record(sessions, session);
 }
 
 static void session_drop(struct sessions *sessions, struct session *session)
@@ -341,15 +350,13 @@ static struct session *sessions_take_up(
 	struct sessions *sessions, const struct flow *flow, struct grant *grant)
 {
 	struct session *session;
-	uint64_t now_usec = clock_realtime_usec();
 	const char *id = grant ? grant->document->id : NULL;
 	const char *subject = grant ? grant->document->subject : NULL;
 
-	if (sessions_add(sessions, flow, id, subject, now_usec, &session) < 0)
+	if (sessions_add(sessions, flow, id, subject, clock_realtime_usec(), &session) < 0)
 		return NULL;
 	if (grant)
 		grant->n_connections++;
-	record_keep_runtime(sessions->agent, record_session(flow, id, subject, now_usec));
 	return session;
 }
 
@@ -360,6 +367,7 @@ static void session_begin(struct sessions *sessions, const struct flow *flow, st
 	if (!session)
 		return;
 	if (flow->l4proto == IPPROTO_TCP) {
+		session_record(sessions, session);
 		(void)session_set_timer(session, checks_usec[session->n_checks++]);
 	} else {
 		session_open(sessions, session);
@@ -412,6 +420,7 @@ static void on_gone(const struct flow *flow, void *userdata)
 
 int sessions_restore(struct sessions *sessions, const json_t *record)
 {
+	bool open = !json_is_false(json_object_get(record, "open"));
 	struct session *session;
 	struct flow flow;
 	int status;
@@ -422,13 +431,18 @@ int sessions_restore(struct sessions *sessions, const json_t *record)
 			session_drop(sessions, session);
 		return 0;
 	}
-	if (!record_read_flow(record, "session", &flow) || sessions_find(sessions, &flow))
+	if (!record_read_flow(record, "session", &flow))
 		return 0;
+	session = sessions_find(sessions, &flow);
+	if (session) {
+		session->open = session->open || open;
+		return 0;
+	}
 	status = sessions_add(sessions, &flow, json_string_value(json_object_get(record, "grant")),
 		json_string_value(json_object_get(record, "subject")),
 		json_integer_value(json_object_get(record, "at")), &session);
 	if (status == 0)
-		session->open = true; /* recorded before */
+		session->open = open;
 	return status;
 }
 

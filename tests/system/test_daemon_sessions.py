@@ -267,3 +267,25 @@ def test_a_flood_of_udp_sessions_does_not_delay_a_start(world, agent, measure):
     assert told() >= n
     agent.revoke("g", sessions="kill")
     await_(lambda: told() == 0, what="they are ended")
+
+
+def test_a_session_that_was_not_told_of_yet(world, agent):
+    """A connection is looked for a moment after its first packet; the daemon is killed in that moment."""
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7")
+    listener, ports = Listener(world.vm, "0.0.0.0", 22), []
+    for _ in range(4):
+        session = Session(world.requester, world.vm.v4, listener)
+        ports.append(session.client.getsockname()[1])
+        ledger = agent.directory / "run" / "ledger"
+        await_(lambda: f'"remotePort":{ports[-1]},' in ledger.read_text().replace(" ", ""))
+        agent.kill()
+        agent.start()
+
+        def told():
+            return [record["details"]["sourcePort"] for record in agent.audit("session_opened")]
+        await_(lambda: ports[-1] in told(), what="it is told")
+        assert told() == ports
+    agent.stop()
+    agent.start()
+    assert told() == ports
