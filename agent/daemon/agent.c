@@ -130,8 +130,8 @@ static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source, (void)usec;
 	agent->catch_up_source = sd_event_source_disable_unref(agent->catch_up_source);
-	if (restore_all(agent) == 0)
-		(void)gatekeeper_install(agent);
+	if (restore_all(agent) == 0 && gatekeeper_install(agent) == 0)
+		(void)restore_tell(agent);
 	return watch_catching_up(agent);
 }
 
@@ -521,6 +521,8 @@ static int reload_swap(struct agent *agent, struct config **config, struct trust
 		status = restore_all(agent);
 		if (status == 0)
 			status = gatekeeper_install(agent);
+		if (status == 0)
+			status = restore_tell(agent);
 		if (status < 0)
 			log_line(LOG_ERR, "can't restore grants: %s", strerror(-status));
 	}

@@ -53,6 +53,7 @@ struct audit {
 	int journal_fd;
 	uint64_t n_unsent; /* records that the journal's queue had no room for */
 	uint64_t sequence; /* of the last record */
+	uint64_t found; /* of the last one when it was opened */
 	char boot_id[SD_ID128_STRING_MAX];
 	void (*listener)(json_t *record, void *userdata);
 	void *userdata;
@@ -61,6 +62,17 @@ struct audit {
 const char *audit_path(const struct audit *audit)
 {
 	return audit->file.path;
+}
+
+const char *audit_type_name(enum audit_type type)
+{
+	return types[type].name;
+}
+
+bool audit_goes_on(const struct audit *audit, uint64_t *ret_newest)
+{
+	*ret_newest = audit->found;
+	return audit->file.fd >= 0 && !audit->file.was_empty;
 }
 
 uint64_t audit_newest(const struct audit *audit)
@@ -101,6 +113,7 @@ int audit_open(const struct config *config, void (*listener)(json_t *record, voi
 			config->runtime_directory, last, audit->file.was_empty, &audit->sequence);
 	if (status < 0)
 		return status;
+	audit->found = audit->sequence;
 	*ret = TAKE_PTR(audit);
 	return 0;
 }

@@ -8,6 +8,7 @@
  */
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "address.h"
@@ -66,6 +67,13 @@ const char *audit_path(const struct audit *audit);
 
 /* Another bound of the file than the configuration had when it was opened. */
 void audit_set_bytes_max(struct audit *audit, uint64_t n_bytes_max);
+
+/* A type's name, as records have it. */
+const char *audit_type_name(enum audit_type type);
+
+/* True where the file that was opened had records, which it goes on from: then the last number
+ * given out before. */
+bool audit_goes_on(const struct audit *audit, uint64_t *ret_newest);
 
 /* The sequence number of the last record, 0 before the first. */
 uint64_t audit_newest(const struct audit *audit);

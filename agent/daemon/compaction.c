@@ -42,6 +42,7 @@ static bool record_is_needed(const struct agent *agent, const json_t *record)
 {
 	const json_t *revokes = json_object_get(record, "revokes");
 	const json_t *local = json_object_get(record, "local");
+	const char *begun = json_string_value(json_object_get(record, "begun"));
 	const char *id = json_string_value(json_object_get(record, "id"));
 	const struct registry_entry *entry;
 
@@ -54,6 +55,8 @@ static bool record_is_needed(const struct agent *agent, const json_t *record)
 		return id && agent->policy && strcmp(agent->policy->id, id) == 0;
 	if (local)
 		id = json_string_value(json_object_get(local, "jti"));
+	if (begun)
+		id = begun;
 	entry = id ? registry_find(agent->registry, id) : NULL;
 	return entry && entry->has_document;
 }

@@ -57,15 +57,19 @@ bool grant_is_live(const struct grant *grant)
 	return grant->state == GRANT_SCHEDULED || grant->state == GRANT_ACTIVE;
 }
 
+/* Without nbf it begins at once, though the signer's clock be ahead of ours. */
+bool grant_is_ahead(const struct document *document, int64_t seconds)
+{
+	return document->not_before != document->issued_at && document->not_before > seconds;
+}
+
 void grant_set_times(struct grant *grant, const struct moment *now)
 {
 	const struct document *document = grant->document;
 	uint64_t deadline_usec = moment_deadline(now, document->expires);
 
-	/* Without nbf it begins at once, though the signer's clock be ahead of ours. */
 	grant->starts_usec = 0;
-	if (document->not_before != document->issued_at &&
-		document->not_before > moment_seconds(now))
+	if (grant_is_ahead(document, moment_seconds(now)))
 		grant->starts_usec = moment_deadline(now, document->not_before);
 	if (deadline_usec < grant->deadline_usec)
 		grant->deadline_usec = deadline_usec;

@@ -48,6 +48,9 @@ const char *grant_state_name(enum grant_state state);
 const char *grant_origin_name(enum grant_origin origin);
 bool grant_is_live(const struct grant *grant); /* scheduled or active */
 
+/* True where it is to begin later than at that time (Unix time, seconds). */
+bool grant_is_ahead(const struct document *document, int64_t seconds);
+
 /* Sets both times from the document. What ends earlier already stays: a deadline is never moved
  * back. */
 void grant_set_times(struct grant *grant, const struct moment *now);

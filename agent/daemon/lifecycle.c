@@ -145,10 +145,19 @@ static void lifecycle_withdraw(struct agent *agent, struct registry_entry *entry
 		registry_drop(agent->registry, entry);
 }
 
-void lifecycle_announce(struct agent *agent, const struct grant *grant)
+void lifecycle_announce(struct agent *agent, const struct grant *grant, const char *reason)
 {
 	if (grant->state == GRANT_ACTIVE)
-		grant_audit(agent, grant, AUDIT_GRANT_ACTIVE, "is in force", NULL);
+		grant_audit(agent, grant, AUDIT_GRANT_ACTIVE, "is in force", reason);
+	else if (grant->state == GRANT_REVOKED)
+		grant_audit(agent, grant, AUDIT_GRANT_REVOKED, "was revoked", reason);
+}
+
+void lifecycle_announce_begun(struct agent *agent, const struct grant *grant)
+{
+	if (grant->state == GRANT_ACTIVE)
+		record_keep_begun(agent, grant);
+	lifecycle_announce(agent, grant, NULL);
 }
 
 static bool grant_kills_on_expiry(const struct agent *agent, const struct grant *grant)
@@ -201,7 +210,7 @@ static int grant_begin(struct agent *agent, struct grant *grant)
 	}
 	/* What the kernel lacks, the gatekeeper adds. */
 	grant->state = GRANT_ACTIVE;
-	lifecycle_announce(agent, grant);
+	lifecycle_announce_begun(agent, grant);
 	return grant_set_timer(agent, grant);
 }
 
@@ -314,7 +323,7 @@ int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_session
 		(void)sessions_update(agent->sessions, grant);
 	grant->state = GRANT_REVOKED;
 	grant->timer = sd_event_source_disable_unref(grant->timer);
-	grant_audit(agent, grant, AUDIT_GRANT_REVOKED, "was revoked", reason);
+	lifecycle_announce(agent, grant, reason);
 	if (kill_sessions)
 		n_killed = lifecycle_kill_sessions(agent, grant->document->id);
 	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
@@ -426,7 +435,9 @@ static void record_ends(struct agent *agent, const struct recomputation *grants)
 
 			registry_mark_revoked(agent->registry, registry_find(agent->registry, id));
 			json_array_append_new(records,
-				record_revoked(id, refusal.message, false, grants->now.wall_usec));
+				record_to_tell(agent,
+					record_revoked(id, refusal.message, false,
+						grants->now.wall_usec)));
 		}
 	(void)record_keep_all(agent, records);
 }

@@ -21,8 +21,12 @@ int lifecycle_admit(struct agent *agent, struct registry_entry *entry, struct gr
 int lifecycle_restore(struct agent *agent, struct registry_entry *entry, struct grant *grant,
 	const struct moment *now);
 
-/* Tells the audit log that it is in force; nothing where its time is to come. */
-void lifecycle_announce(struct agent *agent, const struct grant *grant);
+/* Tells the audit log that it is in force, or was revoked, and why; nothing where its time is to
+ * come. */
+void lifecycle_announce(struct agent *agent, const struct grant *grant, const char *reason);
+
+/* The same for one that was admitted before, whose time has come since: that is recorded. */
+void lifecycle_announce_begun(struct agent *agent, const struct grant *grant);
 
 /* Ends a grant whose time is over. */
 void lifecycle_expire(struct agent *agent, struct grant *grant);

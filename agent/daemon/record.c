@@ -10,41 +10,54 @@
 #include "agent/daemon/compaction.h"
 #include "agent/daemon/record.h"
 
+json_t *record_to_tell(const struct agent *agent, json_t *record)
+{
+	(void)json_object_set_new(
+		record, "sequence", json_integer((json_int_t)audit_newest(agent->audit)));
+	return record;
+}
+
 json_t *record_grant(
 	const struct agent *agent, const char *text, uint64_t at_usec, const struct grant *grant)
 {
-	return json_pack("{s:s, s:s, s:I, s:s, s:I}", "document", text, "id", grant->document->id,
-		"at", (json_int_t)at_usec, "boot", agent->boot_id, "deadline",
-		(json_int_t)grant->deadline_usec);
+	return record_to_tell(agent,
+		json_pack("{s:s, s:s, s:I, s:s, s:I}", "document", text, "id", grant->document->id,
+			"at", (json_int_t)at_usec, "boot", agent->boot_id, "deadline",
+			(json_int_t)grant->deadline_usec));
 }
 
-json_t *record_revocation(const char *text, uint64_t at_usec, const struct document *revocation)
+json_t *record_revocation(const struct agent *agent, const char *text, uint64_t at_usec,
+	const struct document *revocation)
 {
 	json_auto_t *revokes = json_array();
 
 	for (size_t i = 0; i < revocation->n_revokes; i++)
 		if (json_array_append_new(revokes, json_string(revocation->revokes[i])) < 0)
 			return NULL;
-	return json_pack("{s:s, s:s, s:I, s:O, s:s*}", "document", text, "id", revocation->id, "at",
-		(json_int_t)at_usec, "revokes", revokes, "sessions",
-		revocation->sessions == SESSIONS_KILL ? "kill" : NULL);
+	return record_to_tell(agent,
+		json_pack("{s:s, s:s, s:I, s:O, s:s*}", "document", text, "id", revocation->id,
+			"at", (json_int_t)at_usec, "revokes", revokes, "sessions",
+			revocation->sessions == SESSIONS_KILL ? "kill" : NULL));
 }
 
 /* The claims are what the document says between its dots: it has been verified. */
-json_t *record_policy(const char *text, uint64_t at_usec, const struct document *policy)
+json_t *record_policy(const struct agent *agent, const char *text, uint64_t at_usec,
+	const struct document *policy)
 {
 	const char *payload = strchr(text, '.') + 1;
 	json_auto_t *encoded = json_stringn(payload, strcspn(payload, "."));
 
-	return json_pack("{s:s, s:s, s:I, s:o}", "document", text, "id", policy->id, "at",
-		(json_int_t)at_usec, "policy", jose_b64_dec_load(encoded));
+	return record_to_tell(agent,
+		json_pack("{s:s, s:s, s:I, s:o}", "document", text, "id", policy->id, "at",
+			(json_int_t)at_usec, "policy", jose_b64_dec_load(encoded)));
 }
 
 json_t *record_local(
 	const struct agent *agent, json_t *claims, uint64_t at_usec, const struct grant *grant)
 {
-	return json_pack("{s:O, s:I, s:s, s:I}", "local", claims, "at", (json_int_t)at_usec, "boot",
-		agent->boot_id, "deadline", (json_int_t)grant->deadline_usec);
+	return record_to_tell(agent,
+		json_pack("{s:O, s:I, s:s, s:I}", "local", claims, "at", (json_int_t)at_usec,
+			"boot", agent->boot_id, "deadline", (json_int_t)grant->deadline_usec));
 }
 
 json_t *record_revoked(const char *id, const char *reason, bool kill_sessions, uint64_t at_usec)
@@ -163,6 +176,16 @@ int record_keep_all(struct agent *agent, json_t *records)
 int record_keep(struct agent *agent, json_t *record)
 {
 	return record ? record_keep_all(agent, json_pack("[o]", record)) : -ENOMEM;
+}
+
+void record_keep_begun(struct agent *agent, const struct grant *grant)
+{
+	json_auto_t *record =
+		record_to_tell(agent, json_pack("{s:s}", "begun", grant->document->id));
+	struct ledger *ledger = grant->durable ? agent->ledger : agent->runtime;
+
+	if (record && ledger)
+		(void)ledger_append(ledger, record);
 }
 
 void record_keep_runtime(struct agent *agent, json_t *record)

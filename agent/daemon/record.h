@@ -8,6 +8,7 @@
  *        a grant:       "boot": id, "deadline": µs
  *        a revocation:  "revokes": [id, …], "sessions": "kill" where it says so
  *        a policy:      "policy": {claims}
+ *   {"begun": id}                                             its time has come: it was scheduled
  *   {"local": {claims}, "at": µs, "boot": id, "deadline": µs}  of local root (runtime ledger only)
  *   {"revoked": id, "reason": text, "at": µs}                 by local root; "sessions" as above
  *   {"killed": id}                      its sessions have been ended since (runtime ledger only)
@@ -16,9 +17,11 @@
  *                                       "open": false where it is not established yet
  *   {"ended": {…}}                                            that session is over (as above)
  *
- * "at" is wall-clock time, "deadline" CLOCK_BOOTTIME of that boot. Neither can make a grant last
- * longer than its document says. What only closes is believed without its signature, so that it
- * outlives the key that signed it: what a revocation revokes, and a policy's claims.
+ * "sequence" is there where the audit log is told of it next (untold.h): the number of the log's
+ * last record before. "at" is wall-clock time, "deadline" CLOCK_BOOTTIME of that boot. Neither can
+ * make a grant last longer than its document says. What only closes is believed without its
+ * signature, so that it outlives the key that signed it: what a revocation revokes, and a policy's
+ * claims.
  */
 
 #include <jansson.h>
@@ -26,10 +29,16 @@
 #include "address.h"
 #include "agent/daemon/agent.h"
 
+/* Notes in a record how far the audit log is, which is told of it next. The others below do so by
+ * themselves, those of grants, documents and beginnings. Returns the record; NULL where it is. */
+json_t *record_to_tell(const struct agent *agent, json_t *record);
+
 json_t *record_grant(
 	const struct agent *agent, const char *text, uint64_t at_usec, const struct grant *grant);
-json_t *record_revocation(const char *text, uint64_t at_usec, const struct document *revocation);
-json_t *record_policy(const char *text, uint64_t at_usec, const struct document *policy);
+json_t *record_revocation(const struct agent *agent, const char *text, uint64_t at_usec,
+	const struct document *revocation);
+json_t *record_policy(const struct agent *agent, const char *text, uint64_t at_usec,
+	const struct document *policy);
 json_t *record_local(
 	const struct agent *agent, json_t *claims, uint64_t at_usec, const struct grant *grant);
 json_t *record_revoked(const char *id, const char *reason, bool kill_sessions, uint64_t at_usec);
@@ -58,6 +67,10 @@ int record_keep(struct agent *agent, json_t *record);
 
 /* The same for an array of records, synced once. */
 int record_keep_all(struct agent *agent, json_t *records);
+
+/* Notes that a scheduled grant's time has come, in the ledger that has the grant; without syncing:
+ * many may begin at once. */
+void record_keep_begun(struct agent *agent, const struct grant *grant);
 
 /* Appends to the runtime ledger; what it loses is gone at reboot anyway. Consumes the record. */
 void record_keep_runtime(struct agent *agent, json_t *record);

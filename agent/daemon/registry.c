@@ -47,6 +47,7 @@ static void entry_free(void *item)
 
 	grant_free(entry->grant);
 	grant_free(entry->let_in);
+	free(entry->untold_end);
 	free(entry->id);
 	free(entry);
 }

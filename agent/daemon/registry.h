@@ -33,6 +33,12 @@ struct registry_entry {
 	 * the grant that let them in, owned, where it is known. */
 	bool kill_sessions;
 	struct grant *let_in;
+	bool begun; /* it was scheduled, and its time has come */
+	/* What a daemon before this one had no time to tell of a grant (untold.h): that it was
+	 * admitted; that it is in force; that it was revoked, and why, owned. */
+	bool untold_admission;
+	bool untold_begin;
+	char *untold_end;
 };
 
 struct registry;

@@ -12,6 +12,7 @@
 #include "agent/daemon/restore.h"
 #include "agent/daemon/sessions.h"
 #include "agent/daemon/submit.h"
+#include "agent/daemon/untold.h"
 
 /* A grant that was read and is not judged yet: whether it comes back depends on what follows it. */
 struct pending {
@@ -20,6 +21,7 @@ struct pending {
 	enum grant_origin origin;
 	bool durable;
 	bool same_boot;
+	bool was_ahead; /* when it was admitted */
 	uint64_t deadline_usec;
 };
 
@@ -31,6 +33,7 @@ struct restoration {
 	size_t n_allocated;
 	size_t n_unverified;
 	json_t *revocations; /* their records */
+	struct untold untold;
 };
 
 static int restoration_add(struct restoration *restoration, struct registry_entry *entry,
@@ -55,6 +58,9 @@ static int restoration_add(struct restoration *restoration, struct registry_entr
 		.durable = restoration->durable,
 		.deadline_usec = UINT64_MAX,
 	};
+	pending->was_ahead = json_object_get(record, "sequence") &&
+		grant_is_ahead(pending->document,
+			json_integer_value(json_object_get(record, "at")) / USEC_PER_SEC);
 	pending->same_boot =
 		record_read_deadline(restoration->agent, record, &pending->deadline_usec);
 	return 0;
@@ -83,6 +89,14 @@ static void take_killed(struct agent *agent, const char *id)
 
 	if (entry)
 		entry->kill_sessions = false;
+}
+
+static void take_begun(struct agent *agent, const char *id)
+{
+	struct registry_entry *entry = id ? registry_find(agent->registry, id) : NULL;
+
+	if (entry)
+		entry->begun = true;
 }
 
 static int take_policy(struct agent *agent, struct document **document)
@@ -182,7 +196,11 @@ static int on_record(json_t *record, void *userdata)
 		agent->latest_usec = at;
 	if ((uint64_t)clock > agent->latest_usec && clock > 0)
 		agent->latest_usec = clock;
-	status = take_revoked(agent, json_string_value(json_object_get(record, "revoked")), record);
+	status = untold_note(&restoration->untold, agent, record);
+	if (status == 0)
+		status = take_revoked(
+			agent, json_string_value(json_object_get(record, "revoked")), record);
+	take_begun(agent, json_string_value(json_object_get(record, "begun")));
 	take_killed(agent, json_string_value(json_object_get(record, "killed")));
 	json_array_foreach (json_object_get(record, "revokes"), i, id) {
 		if (status == 0)
@@ -222,7 +240,7 @@ static bool pending_may_return(
 	return policies_check(&agent->policies, document->key, document, 0, &refusal) == 0;
 }
 
-/* A revoked grant that is known again only for the sessions it has let in. */
+/* A revoked grant that is known again only for the sessions it has let in, or to be told of. */
 static int restore_let_in(struct pending *pending)
 {
 	struct grant *grant;
@@ -243,7 +261,8 @@ static int restore_grant(struct agent *agent, struct pending *pending, const str
 	int status;
 
 	/* Its sessions are of this boot, or none. */
-	if (pending->entry->kill_sessions && pending->same_boot)
+	if ((pending->entry->kill_sessions && pending->same_boot) ||
+		(pending->entry->untold_end && !pending_is_over(agent, pending)))
 		return restore_let_in(pending);
 	if (!pending_may_return(agent, pending, now)) {
 		/* Behind the clock it is not known either, so that it is read again later. A
@@ -258,13 +277,17 @@ static int restore_grant(struct agent *agent, struct pending *pending, const str
 	pending->document = NULL;
 	grant->durable = pending->durable;
 	grant->deadline_usec = pending->deadline_usec;
-	return lifecycle_restore(agent, pending->entry, grant, now);
+	status = lifecycle_restore(agent, pending->entry, grant, now);
+	/* It began while no daemon was there. */
+	if (status == 0 && pending->was_ahead && !pending->entry->begun)
+		pending->entry->untold_begin = true;
+	return status;
 }
 
-static int restore_pending(struct restoration *restoration)
+/* Unless something has failed before. Frees what is pending in any case. */
+static int restore_pending(struct restoration *restoration, int status)
 {
 	const struct moment now = moment_now();
-	int status = 0;
 
 	for (size_t i = 0; i < restoration->n_pending; i++) {
 		struct pending *pending = &restoration->pending[i];
@@ -368,31 +391,65 @@ int restore_open(struct agent *agent)
 	return status < 0 ? status : open_ledger(agent->config->runtime_directory, &agent->runtime);
 }
 
+static int read_ledgers(struct restoration *restoration)
+{
+	struct agent *agent = restoration->agent;
+	int status;
+
+	restoration->durable = true;
+	status = read_ledger(restoration, agent->ledger, agent->config->state_directory);
+	restoration->durable = false;
+	return status < 0
+		? status
+		: read_ledger(restoration, agent->runtime, agent->config->runtime_directory);
+}
+
 int restore_all(struct agent *agent)
 {
 	json_auto_t *revocations = json_array();
 	struct restoration restoration = {
 		.agent = agent,
-		.durable = true,
 		.revocations = revocations,
 	};
 	struct ledger_damage damage;
 	int status;
 
+	status = untold_init(&restoration.untold, agent);
 	if (!revocations)
-		return -ENOMEM;
-	status = read_ledger(&restoration, agent->ledger, agent->config->state_directory);
-	restoration.durable = false;
+		status = -ENOMEM;
 	if (status == 0)
-		status =
-			read_ledger(&restoration, agent->runtime, agent->config->runtime_directory);
-	/* Also after a failure: what is pending is freed. */
+		status = read_ledgers(&restoration);
 	if (status == 0)
-		status = restore_pending(&restoration);
+		status = untold_judge(&restoration.untold, agent);
+	untold_done(&restoration.untold);
+	status = restore_pending(&restoration, status);
 	forget_revocations(agent, revocations);
 	if (status == 0 && agent->runtime)
 		status = ledger_read(agent->runtime, on_session_record, agent, &damage);
 	return status == -ENOMEM ? status : 0;
+}
+
+static int tell_entry(struct registry_entry *entry, void *userdata)
+{
+	const struct grant *grant = entry->grant ? entry->grant : entry->let_in;
+	struct agent *agent = userdata;
+
+	if (grant && entry->untold_admission)
+		submit_announce(agent, grant->document, entry->durable);
+	if (grant && entry->untold_end)
+		lifecycle_announce(agent, grant, entry->untold_end);
+	else if (grant && entry->untold_begin)
+		lifecycle_announce_begun(agent, grant);
+	entry->untold_admission = entry->untold_begin = false;
+	free(TAKE_PTR(entry->untold_end));
+	if (!entry->kill_sessions)
+		entry->let_in = grant_free(entry->let_in);
+	return 0;
+}
+
+int restore_tell(struct agent *agent)
+{
+	return registry_foreach(agent->registry, tell_entry, agent);
 }
 
 struct collection {
@@ -420,9 +477,12 @@ int restore_count_connections(struct agent *agent)
 		const struct element *element = &elements.elements[i];
 		const struct registry_entry *entry =
 			registry_find(agent->registry, element->comment);
+		struct grant *grant = NULL;
 
-		if (entry && entry->grant)
-			entry->grant->n_connections += element->n_packets;
+		if (entry)
+			grant = entry->grant ? entry->grant : entry->let_in;
+		if (grant)
+			grant->n_connections += element->n_packets;
 	}
 	return status;
 }
@@ -447,7 +507,9 @@ int restore_finish(struct agent *agent)
 	struct collection collection = { .now_usec = clock_boottime_usec() };
 	int status;
 
-	status = registry_foreach(agent->registry, kill_sessions, agent);
+	status = restore_tell(agent);
+	if (status == 0)
+		status = registry_foreach(agent->registry, kill_sessions, agent);
 	if (status == 0)
 		status = sessions_update(agent->sessions, NULL);
 	if (status < 0)

@@ -16,6 +16,10 @@ int restore_open(struct agent *agent);
  */
 int restore_all(struct agent *agent);
 
+/* Once the gate is as they say: tells the audit log of the beginnings and ends that a daemon before
+ * this one had no time to tell. */
+int restore_tell(struct agent *agent);
+
 /* Gives grants the connections that the kernel has counted for them under a daemon before this one.
  */
 int restore_count_connections(struct agent *agent);

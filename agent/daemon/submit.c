@@ -48,7 +48,7 @@ static void audit_refused(struct agent *agent, const struct document *document,
 	refusals->n_untold = 0;
 }
 
-static void audit_admitted(struct agent *agent, const struct document *document, bool durable)
+void submit_announce(struct agent *agent, const struct document *document, bool durable)
 {
 	char message[512];
 
@@ -112,8 +112,8 @@ static int admit_grant(struct agent *agent, struct document **document, const ch
 	if (now->wall_usec > agent->latest_usec)
 		agent->latest_usec = now->wall_usec;
 	submission_fill(ret, entry, grant->durable);
-	audit_admitted(agent, grant->document, grant->durable);
-	lifecycle_announce(agent, grant);
+	submit_announce(agent, grant->document, grant->durable);
+	lifecycle_announce(agent, grant, NULL);
 	return 0;
 }
 
@@ -140,8 +140,7 @@ static int revoke_each(struct agent *agent, const struct document *document)
 			if (revoked->grant && grant_is_live(revoked->grant))
 				error = lifecycle_revoke(agent, revoked->grant,
 					document->sessions == SESSIONS_KILL,
-					document->reason ? document->reason
-							 : "revoked by a document",
+					document->reason ? document->reason : REVOKED_BY_DOCUMENT,
 					NULL);
 			else if (ends_sessions(document, revoked))
 				(void)lifecycle_kill_sessions(agent, revoked->id);
@@ -166,11 +165,11 @@ static int admit_revocation(struct agent *agent, const struct document *document
 	if (status < 0)
 		return status;
 	entry_set_document(entry, DOCUMENT_REVOCATION, digest);
-	kept = record_keep(agent, record_revocation(text, now->wall_usec, document));
+	kept = record_keep(agent, record_revocation(agent, text, now->wall_usec, document));
 	entry->durable = kept == 0;
 	submission_fill(ret, entry, entry->durable);
 	if (kept != -ENOMEM) {
-		audit_admitted(agent, document, entry->durable);
+		submit_announce(agent, document, entry->durable);
 		status = revoke_each(agent, document);
 	}
 	if (status == 0 && kept < 0)
@@ -207,10 +206,11 @@ static int admit_policy(struct agent *agent, struct document **document, const c
 	policies_done(&old_policies);
 	document_free(old_policy);
 	entry_set_document(entry, DOCUMENT_POLICY, digest);
-	durable = record_keep(agent, record_policy(text, now->wall_usec, agent->policy)) == 0;
+	durable =
+		record_keep(agent, record_policy(agent, text, now->wall_usec, agent->policy)) == 0;
 	entry->durable = durable;
 	submission_fill(ret, entry, durable);
-	audit_admitted(agent, agent->policy, durable);
+	submit_announce(agent, agent->policy, durable);
 	return lifecycle_reconsider(agent);
 }
 
@@ -327,8 +327,8 @@ int submit_local_grant(struct agent *agent, const json_t *ports, int64_t seconds
 		return status;
 	record_keep_runtime(agent, record_local(agent, claims, now.wall_usec, grant));
 	submission_fill(ret, entry, grant->durable);
-	audit_admitted(agent, grant->document, grant->durable);
-	lifecycle_announce(agent, grant);
+	submit_announce(agent, grant->document, grant->durable);
+	lifecycle_announce(agent, grant, NULL);
 	return 0;
 }
 
@@ -340,12 +340,14 @@ int submit_local_revocation(struct agent *agent, const char *id, bool kill_sessi
 
 	bool live = entry && entry->grant && grant_is_live(entry->grant);
 	int kept, status = 0;
+	json_t *record;
 
 	if (!live && !(entry && entry->unrecorded)) {
 		*ret_killed = kill_sessions ? lifecycle_kill_sessions(agent, id) : 0;
 		return *ret_killed > 0 ? 0 : -ENOENT;
 	}
-	kept = record_keep(agent, record_revoked(id, reason, kill_sessions, now.wall_usec));
+	record = record_revoked(id, reason, kill_sessions, now.wall_usec);
+	kept = record_keep(agent, live ? record_to_tell(agent, record) : record);
 	if (kept == -ENOMEM)
 		return kept;
 	if (kept == RECORD_UNTIL_REBOOT)

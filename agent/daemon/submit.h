@@ -12,6 +12,12 @@ struct submission {
 	bool durable;
 };
 
+/* Why a grant was revoked, where the document does not say. */
+#define REVOKED_BY_DOCUMENT "revoked by a document"
+
+/* Tells the audit log that a document was admitted. */
+void submit_announce(struct agent *agent, const struct document *document, bool durable);
+
 /* Returns 0; REFUSED with the refusal filled in; -errno where it could not be done: nothing has
  * changed then. */
 int submit_document(struct agent *agent, const char *text, size_t n_bytes, struct submission *ret,

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 /*
- * Preloaded into jitgated by tests: fails one call, or it and all that follow, of those that are
- * made while a test has this armed. A call is an allocation, or a system call that can fail for
- * want of something. The test and this share a page, struct faults.
+ * Preloaded into jitgated by tests: fails one call, or it and all that follow, or kills the program
+ * before one, of those that are made while a test has this armed. A call is an allocation, or a
+ * system call that can fail for want of something. The test and this share a page, struct faults.
  *
  * System calls are caught where they enter the kernel (Documentation/admin-guide/
  * syscall-user-dispatch.rst), so that those of libraries and of the C library itself count too: the
@@ -38,6 +38,8 @@ struct faults {
 	volatile uint8_t memory; /* catch allocations */
 	volatile uint8_t from_then_on; /* all after the one that fails fail too */
 	volatile uint8_t choice; /* which of a call's errors */
+	volatile uint8_t kills; /* instead: the program, before the call */
+	uint8_t padding[3];
 	volatile uint32_t fail_at; /* the call that fails, from 1; or 0 */
 	volatile uint32_t n_calls;
 	volatile uint32_t n_failed;
@@ -161,6 +163,9 @@ static int system_call_error(int number)
 		case 1:
 			strcpy(faults->where, calls[i].name);
 		}
+		if (faults->kills)
+			raw_call(SYS_kill, raw_call(SYS_getpid, 0, 0, 0, 0, 0, 0), SIGKILL, 0, 0, 0,
+				0);
 		error = calls[i].errors[faults->choice % ERRORS_MAX];
 		return error ? error : calls[i].errors[0];
 	}

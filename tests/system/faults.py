@@ -8,12 +8,13 @@ import os
 import struct
 
 # kind: "memory" or "system"; at: which call of those made while it is armed fails, from 1, or 0 for none;
-# lasting: all that follow fail too; choice: which of a call's errors.
-Fault = collections.namedtuple("Fault", "kind at lasting choice", defaults=(0, False, 0))
+# lasting: all that follow fail too; choice: which of a call's errors; kills: instead, it kills the program
+# before the call is made.
+Fault = collections.namedtuple("Fault", "kind at lasting choice kills", defaults=(0, False, 0, False))
 
 
 class Faults:
-    _LAYOUT = struct.Struct("=4B3I112s")
+    _LAYOUT = struct.Struct("=5B3x3I112s")
 
     def __init__(self, directory, library):
         path = directory / "faults"
@@ -28,7 +29,8 @@ class Faults:
     def arm(self, fault):
         """From now on calls count."""
         self.disarm()
-        self._LAYOUT.pack_into(self._page, 0, 0, 0, fault.lasting, fault.choice, fault.at, 0, 0, b"")
+        self._LAYOUT.pack_into(self._page, 0, 0, 0, fault.lasting, fault.choice, fault.kills,
+                               fault.at, 0, 0, b"")
         self._page[0 if fault.kind == "system" else 1] = 1
 
     def disarm(self):
@@ -48,13 +50,13 @@ class Faults:
 
     @property
     def n_calls(self):
-        return self._fields[5]
+        return self._fields[6]
 
     @property
     def n_failed(self):
-        return self._fields[6]
+        return self._fields[7]
 
     @property
     def where(self):
         """The call that failed first: a system call's name, or what asked for memory."""
-        return self._fields[7].rstrip(b"\0").decode()
+        return self._fields[8].rstrip(b"\0").decode()

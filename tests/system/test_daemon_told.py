@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Killed between what it does and what it tells of it: the next start tells the rest, and nothing twice."""
+
+import contextlib
+import itertools
+import json
+import time
+import uuid
+
+import pytest
+
+from agent import VM_ID
+from faults import Fault, Faults
+from forge import Forge, grant_claims, revocation_claims
+from harness import allowing, await_, port_claim
+
+CALLS_MAX = 200
+
+# Each grant is of another: the kernel has nothing to do for one that another covers.
+SOURCES = (f"192.0.{i // 256}.{i % 256}" for i in itertools.count(1))
+
+
+class Told:
+    """How often the audit log tells of what."""
+
+    def __init__(self, agent):
+        self.records = [(record["type"], record.get("grant")) for record in agent.audit()]
+
+    def n(self, type, id):
+        return self.records.count((type, id))
+
+    def assert_once(self, *expected):
+        for type, id in expected:
+            assert self.n(type, id) == 1, (type, id, self.records)
+
+
+def is_active(agent, id):
+    return any(grant["id"] == id and grant["state"] == "active"
+               for grant in agent.call("ListGrants")["grants"])
+
+
+class Submitting:
+    """A grant by document."""
+
+    def __init__(self, agent):
+        self.agent = agent
+        self.id = str(uuid.uuid4())
+        self.document = Forge(agent.key).sign(grant_claims(source=next(SOURCES), jti=self.id))
+        self.tells = ("document_admitted", self.id), ("grant_active", self.id)
+
+    def act(self, connection):
+        connection.call("Submit", document=self.document)
+
+    def is_done(self):
+        return is_active(self.agent, self.id)
+
+
+class Granting:
+    """A grant by local root."""
+
+    def __init__(self, agent):
+        self.agent = agent
+        self.before = self.ids()
+        self.tells = ()
+
+    def ids(self):
+        return {grant["id"] for grant in self.agent.call("ListGrants")["grants"]}
+
+    def act(self, connection):
+        connection.call("Grant", ports=[port_claim("22/tcp", next(SOURCES))], seconds=600,
+                        reason="test")
+
+    def is_done(self):
+        new = self.ids() - self.before
+        self.tells = tuple((type, id) for id in new
+                           for type in ("document_admitted", "grant_active"))
+        return bool(new)
+
+
+class Revoking:
+    """A revocation by local root."""
+
+    def __init__(self, agent):
+        self.agent = agent
+        self.id = agent.submit(Forge(agent.key).sign(grant_claims(source=next(SOURCES))))["id"]
+        self.tells = (("grant_revoked", self.id),)
+
+    def act(self, connection):
+        connection.call("Revoke", id=self.id, reason="because")
+
+    def is_done(self):
+        return not is_active(self.agent, self.id)
+
+
+class RevokingByDocument(Revoking):
+    def __init__(self, agent):
+        super().__init__(agent)
+        claims = revocation_claims(self.id, reason="because")
+        forge = Forge(agent.key)
+        self.document = forge.sign(claims, forge.header("revocation"))
+        self.tells = ("document_admitted", claims["jti"]), ("grant_revoked", self.id)
+
+    def act(self, connection):
+        connection.call("Submit", document=self.document)
+
+
+class Ruling:
+    """A policy by document."""
+
+    versions = itertools.count(1)
+
+    def __init__(self, agent):
+        self.agent = agent
+        self.id = str(uuid.uuid4())
+        forge = Forge(agent.key)
+        self.document = forge.sign(
+            {"iss": "forge", "aud": VM_ID, "jti": self.id, "iat": int(time.time()),
+             "version": next(self.versions),
+             "ports": [{"number": 22, "protocol": "TCP", "allowedSourceAddressPrefix": "*",
+                        "maxRequestAccessDuration": "PT1H"}]}, forge.header("policy"))
+        self.tells = (("document_admitted", self.id),)
+
+    def act(self, connection):
+        connection.call("Submit", document=self.document)
+
+    def is_done(self):
+        ledger = (self.agent.directory / "state" / "ledger").read_text()
+        return f'"{self.id}"' in ledger
+
+
+@pytest.fixture
+def faults(agent, fault_library, tmp_path):
+    faults = Faults(tmp_path, fault_library)
+    agent.environment.update(faults.environment)
+    return faults
+
+
+def was_killed(agent, faults, at, act):
+    """Does it, and is killed before that call; returns whether there was one. The connection is made before: what
+    is counted is what it does for the one who asks, always in the same order."""
+    with agent.connect() as connection:
+        connection.call("org.varlink.service.GetInfo")
+        with faults.armed(Fault("system", at, kills=True)), contextlib.suppress(OSError):
+            act(connection)
+    try:
+        agent.call("org.varlink.service.GetInfo")
+    except OSError:
+        assert agent.process.wait(allowing(5)) == -9
+        agent._forget_notifications()
+        return True
+    return False
+
+
+DEEDS = [Submitting, Granting, Revoking, RevokingByDocument, Ruling]
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_killed_at_each_call(agent, faults, deed, measure):
+    agent.start()
+    tells, n_mended = [], 0
+    for at in range(1, CALLS_MAX):
+        one = deed(agent)
+        killed = was_killed(agent, faults, at, one.act)
+        if killed:
+            before = Told(agent)
+            agent.start()
+            done = one.is_done()
+            print(at, faults.where, done, [before.n(*tell) for tell in one.tells])
+            told = Told(agent)
+            if done:
+                told.assert_once(*one.tells)
+                n_mended += any(before.n(*tell) == 0 for tell in one.tells)
+            else:
+                assert all(told.n(*tell) == 0 for tell in one.tells), told.records
+                with agent.connect() as connection:
+                    one.act(connection)  # whoever asked asks again
+        assert one.is_done()
+        tells += one.tells
+        if not killed:
+            break
+    assert not killed and (n_mended > 1 or deed is Ruling)  # of whose many calls the number varies
+    agent.stop()
+    agent.start()
+    Told(agent).assert_once(*tells)
+    assert agent.cli("audit", "verify").returncode == 0
+    measure(f"kills of {deed.__name__}, and with something untold", f"{at - 1}, {n_mended}")
+
+
+def test_killed_at_each_call_of_a_beginning(agent, faults):
+    """Also where it begins while no daemon is there."""
+    agent.start()
+    forge, ids = Forge(agent.key), []
+    for at in range(1, CALLS_MAX):
+        begins = int(time.time()) + 2
+        ids.append(agent.submit(forge.sign(grant_claims(nbf=begins)))["id"])
+        killed = was_killed(agent, faults, at, lambda _: await_(
+            lambda: agent.process.poll() is not None or time.time() > begins + 0.2, 3))
+        if not killed:
+            break
+        agent.start()
+        agent.await_state(ids[-1], "active")
+        agent.kill()
+        agent.start()
+        Told(agent).assert_once(("grant_active", ids[-1]))
+    assert not killed and len(ids) > 3
+    Told(agent).assert_once(*[(type, id) for id in ids
+                              for type in ("document_admitted", "grant_active")])
+
+
+def test_begun_while_no_daemon_was_there(agent):
+    agent.start()
+    begins = int(time.time()) + 2
+    id = agent.submit(Forge(agent.key).sign(grant_claims(nbf=begins)))["id"]
+    assert agent.stop() == 0
+    await_(lambda: time.time() > begins + 0.1, 5)
+    for _ in range(3):
+        agent.start()
+        Told(agent).assert_once(("grant_active", id))
+        agent.kill()
+
+
+def log_path(agent):
+    return agent.directory / "log" / "audit.jsonl"
+
+
+def cut_log(agent, n):
+    """Takes its last lines away; returns their types."""
+    lines = log_path(agent).read_text().splitlines(keepends=True)
+    log_path(agent).write_text("".join(lines[:-n]))
+    return [json.loads(line)["type"] for line in lines[-n:]]
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_what_is_untold_is_told_by_the_next_start(agent, deed):
+    agent.start()
+    for n in itertools.count(1):
+        one = deed(agent)
+        with agent.connect() as connection:
+            one.act(connection)
+        assert one.is_done()
+        agent.kill()
+        assert cut_log(agent, n) == [type for type, _ in one.tells][-n:]
+        for _ in range(3):
+            agent.start()
+            Told(agent).assert_once(*one.tells)
+            agent.kill()
+        if n == len(one.tells):
+            break
+        agent.start()
+
+
+def test_a_log_that_lost_its_end_with_the_power(agent):
+    agent.start()
+    grants = [agent.grant("22/tcp", f"192.0.2.{i}") for i in range(8)]
+    agent.revoke(grants[0])
+    agent.kill()
+    lines = log_path(agent).read_text().splitlines(keepends=True)
+    where = [i for i, line in enumerate(lines) if json.loads(line).get("grant") == grants[3]]
+    log_path(agent).write_text("".join(lines[:where[0] + 1]))
+    for _ in range(3):
+        agent.start()
+        told = Told(agent)
+        told.assert_once(("grant_revoked", grants[0]),
+                         *[(type, id) for id in grants[1:]
+                           for type in ("document_admitted", "grant_active")])
+        assert told.n("document_admitted", grants[0]) == 1
+        assert agent.cli("audit", "verify").returncode == 0
+        agent.kill()
+
+
+def test_starts_that_are_killed_too(agent):
+    """It stays untold until one gets as far, and is not told again by the next."""
+    agent.start()
+    id = agent.grant("22/tcp", "192.0.2.7")
+    agent.kill()
+    assert cut_log(agent, 1) == ["grant_active"]
+    for n in range(2, 12):
+        agent.start(wait=False)
+        agent.await_audit("agent_started", count=n)
+        agent.kill()
+        assert Told(agent).n("grant_active", id) <= 1
+    agent.start()
+    Told(agent).assert_once(("document_admitted", id), ("grant_active", id))
+
+
+def test_a_log_that_is_gone_is_not_told_again(agent):
+    agent.start()
+    id = agent.grant("22/tcp", "192.0.2.7")
+    agent.kill()
+    log_path(agent).unlink()
+    for _ in range(3):
+        agent.start()
+        assert Told(agent).n("grant_active", id) == 0
+        agent.kill()
+
+
+def test_a_revocation_that_changed_nothing_is_not_told(agent):
+    agent.start()
+    id = agent.grant("22/tcp", "192.0.2.7")
+    agent.call("Revoke", id=id, reason="because")
+    agent.revoke(id)
+    for _ in range(2):
+        agent.kill()
+        agent.start()
+        Told(agent).assert_once(("grant_revoked", id))
+
+
+def test_a_reason_is_told_after_all(agent):
+    agent.start()
+    id = agent.grant("22/tcp", "192.0.2.7")
+    agent.call("Revoke", id=id, reason="because")
+    agent.kill()
+    assert cut_log(agent, 1) == ["grant_revoked"]
+    agent.start()
+    record = agent.await_audit("grant_revoked")
+    assert record["grant"] == id and record["reason"] == "because"
+    assert record["subject"] == "alice" and record["port"] == 22
