@@ -2,11 +2,12 @@
 """`sessions: kill` and `on_expiry = kill` end what that grant let in, and nobody else's session."""
 
 import json
+import pathlib
 import time
 
 import pytest
 
-from harness import Listener, Session, Udp, allowing, await_, is_open
+from harness import Listener, Session, Udp, await_, is_open
 
 KILLING_PORTS = {"ssh": {"number": 22, "on_expiry": "kill", "max_request_access_duration": "PT1H",
                          "always_allow": "198.51.100.66"},
@@ -237,33 +238,41 @@ def test_sessions_through_destination_nat_end(world, agent, to, between):
     assert opened(agent) == ["other"]
 
 
+def flood(world, first, n):
+    """A source speaks from this many ports to one."""
+    world.requester.run("/usr/bin/python3", "-c", (
+        "import socket\n"
+        f"for port in range({first}, {first + n}):\n"
+        "    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:\n"
+        "        s.bind(('192.0.2.7', port)); s.sendto(b'x', ('192.0.2.1', 53))\n"))
+
+
+def start_after_kill(agent):
+    """Returns what the start took of a processor, in seconds: that other programs run beside it does not matter."""
+    agent.kill()
+    agent.start()
+    return int(pathlib.Path(f"/proc/{agent.process.pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def test_a_flood_of_udp_sessions_does_not_delay_a_start(world, agent, measure):
-    """A granted source speaks from every port it has; the daemon is killed, and is back at once."""
+    """A granted source speaks from every port it has; the daemon is killed, and is back at once: ten times the
+    sessions take it about ten times as long, whether a daemon had recorded them or not."""
     Udp(world.vm, "192.0.2.1", 53)
     agent.start()
     agent.grant("53/udp", "192.0.2.0/24", jti="g")
-    n = 20000
-    flood = ("import socket\n"
-             f"for port in range(20000, {20000 + n}):\n"
-             "    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:\n"
-             "        s.bind(('192.0.2.7', port)); s.sendto(b'x', ('192.0.2.1', 53))\n")
-    world.requester.run("/usr/bin/python3", "-c", flood)
 
     def told():
         return len(agent.call("ListSessions")["sessions"])
-    await_(lambda: told() > 1000, what="sessions are told")
-    begun = time.monotonic()
-    agent.kill()
-    agent.start()
-    seconds = time.monotonic() - begun
-    measure(f"a start with {n} UDP sessions", f"{seconds:.2f} s")
-    assert seconds < allowing(3)
-    await_(lambda: told() >= n, 20, "all are known")
-    begun = time.monotonic()
-    agent.kill()
-    agent.start()
-    measure(f"a start with {n} UDP sessions, all recorded", f"{time.monotonic() - begun:.2f} s")
-    assert time.monotonic() - begun < allowing(3)
+    n, few, new, recorded = 20000, 2000, [], []
+    for first, last in (0, few), (few, n):
+        flood(world, 20000 + first, last - first)
+        new.append(start_after_kill(agent))
+        await_(lambda: told() >= last, 20, "all are known")
+        recorded.append(start_after_kill(agent))
+    measure(f"seconds of a processor to start with {few} and {n} UDP sessions, new and recorded",
+            " ".join(f"{seconds:.3f}" for seconds in new + recorded))
+    for small, large in new, recorded:
+        assert large < 2 * n / few * small
     assert told() >= n
     agent.revoke("g", sessions="kill")
     await_(lambda: told() == 0, what="they are ended")
