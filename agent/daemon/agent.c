@@ -29,8 +29,6 @@
 
 #define NOTE_TIME_USEC (5 * 60 * USEC_PER_SEC)
 
-#define KEEP_AFTER_USEC (5 * USEC_PER_SEC)
-
 #define PREDECESSOR_TRIES 100
 #define PREDECESSOR_WAIT_MS 20
 
@@ -206,33 +204,13 @@ void agent_note_time(struct agent *agent)
 			NOTE_TIME_USEC, NOTE_TIME_USEC / 10, on_time, agent);
 }
 
-static void keep_config(const struct agent *agent, const struct config *config)
+void agent_keep_config(const struct agent *agent)
 {
-	int status = last_good_keep(agent->config_path, config);
+	int status = last_good_keep(agent->config_path, agent->config);
 
 	if (status < 0)
 		log_line(LOG_WARNING, "can't keep a copy of %s for a start at which it is bad: %s",
 			agent->config_path, strerror(-status));
-}
-
-static int on_keep(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	_cleanup_(config_freep) struct config *config = NULL;
-	_cleanup_(freep) char *error = NULL;
-	struct agent *agent = userdata;
-
-	(void)source, (void)usec;
-	agent->keep_source = sd_event_source_disable_unref(agent->keep_source);
-	if (config_load(agent->config_path, &config, &error) == 0)
-		keep_config(agent, config);
-	return 0;
-}
-
-void agent_keep_config_later(struct agent *agent)
-{
-	agent->keep_source = sd_event_source_disable_unref(agent->keep_source);
-	(void)sd_event_add_time_relative(agent->event, &agent->keep_source, CLOCK_BOOTTIME,
-		KEEP_AFTER_USEC, 0, on_keep, agent);
 }
 
 /* The kernel's part: shut first, before anything is read that takes time. */
@@ -363,7 +341,7 @@ static int agent_start(struct agent *agent)
 		log_line(LOG_ERR, "can't listen on %s: %s", agent->config->socket,
 			strerror(-status));
 	else if (!agent->config_error)
-		keep_config(agent, agent->config);
+		agent_keep_config(agent);
 	return status;
 }
 
@@ -435,7 +413,6 @@ struct agent *agent_free(struct agent *agent)
 	sd_event_source_disable_unref(agent->retry_source);
 	sd_event_source_disable_unref(agent->compact_source);
 	sd_event_source_disable_unref(agent->time_source);
-	sd_event_source_disable_unref(agent->keep_source);
 	mode_stop(agent);
 	sessions_free(agent->sessions);
 	registry_free(agent->registry);
@@ -548,7 +525,7 @@ static int reload(struct agent *agent, char **ret_error)
 	status = reload_swap(agent, &config, &trust);
 	if (status == 0) {
 		free(TAKE_PTR(agent->config_error));
-		keep_config(agent, agent->config);
+		agent_keep_config(agent);
 		what = "the new configuration is in force, but not every grant that it does not "
 		       "allow could be ended: reload again";
 		status = lifecycle_reconsider(agent);

@@ -94,7 +94,6 @@ struct agent {
 	sd_event_source *time_source; /* notes the time while grants are live */
 	sd_event_source *catch_up_source; /* the clock is behind until then */
 	sd_event_source *trial_source; /* the end of the trial */
-	sd_event_source *keep_source; /* the configuration's file has been changed for us */
 };
 
 /*
@@ -125,9 +124,8 @@ DEFINE_CLEANUP(struct agent *, agent_free)
  */
 int agent_reload(struct agent *agent, char **ret_error);
 
-/* Enforcing for good is written into the file by whoever asked for it, afterwards: the last good
- * configuration is to say so too. */
-void agent_keep_config_later(struct agent *agent);
+/* Keeps the configuration in force for a start at which its file is bad: last_good.h. */
+void agent_keep_config(const struct agent *agent);
 
 /* While grants are live, the time is noted on disk every few minutes: a machine that loses power,
  * and whose clock then is behind, must not take them for younger than they are. To be called when

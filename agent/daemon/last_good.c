@@ -12,8 +12,10 @@
 #include "agent/common/file.h"
 #include "agent/common/settings.h"
 #include "agent/daemon/last_good.h"
+#include "agent/daemon/mode.h"
 
-#define BYTES_MAX (SETTINGS_FILE_BYTES_MAX + PATH_MAX + 8)
+#define HEADING "; mode = %s in %s\n"
+#define BYTES_MAX (SETTINGS_FILE_BYTES_MAX + PATH_MAX + 32)
 
 /* NULL where there is no place, or no memory. */
 static char *find_directory(const char *path)
@@ -62,36 +64,56 @@ int last_good_keep(const char *path, const struct config *config)
 		return 0;
 	n = format_text(&kept_path, "%s/agent.conf", directory);
 	if (n >= 0)
-		n = format_text(&text, "; %s\n%s", path, config->text);
+		n = format_text(&text, HEADING "%s", mode_name(config->mode), path, config->text);
 	if (n < 0)
 		return n;
 	return is_kept(kept_path, text, (size_t)n) ? 0
 						   : file_write(kept_path, 0600, text, (size_t)n);
 }
 
+/* What is below the heading that a file of path has, and the mode from it; NULL: of none. */
+static const char *skip_heading(const char *text, const char *path, enum gate_mode *ret_mode)
+{
+	static const enum gate_mode modes[] = { MODE_ENFORCE, MODE_AUDIT };
+
+	for (size_t i = 0; i < N_ELEMENTS(modes); i++) {
+		char heading[PATH_MAX + 32];
+		int n = snprintf(heading, sizeof(heading), HEADING, mode_name(modes[i]), path);
+
+		if ((size_t)n < sizeof(heading) && strncmp(text, heading, (size_t)n) == 0) {
+			*ret_mode = modes[i];
+			return text + n;
+		}
+	}
+	return NULL;
+}
+
 int last_good_load(const char *path, struct config **ret)
 {
 	_cleanup_(freep) char *directory = find_directory(path);
 	_cleanup_(freep) char *kept_path = NULL;
-	_cleanup_(freep) char *heading = NULL;
 	_cleanup_(freep) char *text = NULL;
 	_cleanup_(freep) char *error = NULL;
+	enum gate_mode mode;
+	const char *config;
 	size_t n_bytes;
-	int n, r;
+	int r;
 
 	if (!directory)
 		return -ENOENT;
-	n = format_text(&kept_path, "%s/agent.conf", directory);
-	if (n >= 0)
-		n = format_text(&heading, "; %s\n", path);
-	if (n < 0)
-		return n;
+	r = format_text(&kept_path, "%s/agent.conf", directory);
+	if (r < 0)
+		return r;
 	r = confine_to_owner(directory, CAPABILITY(CAP_NET_ADMIN));
 	if (r == 0)
 		r = file_read(kept_path, BYTES_MAX, &text, &n_bytes);
 	if (r < 0)
 		return r;
-	if (strlen(text) != n_bytes || strncmp(text, heading, (size_t)n) != 0)
+	config = strlen(text) == n_bytes ? skip_heading(text, path, &mode) : NULL;
+	if (!config)
 		return -EINVAL;
-	return config_parse(kept_path, text + n, ret, &error);
+	r = config_parse(kept_path, config, ret, &error);
+	if (r == 0)
+		(*ret)->mode = mode;
+	return r;
 }

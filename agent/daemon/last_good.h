@@ -5,18 +5,19 @@
  * The last good configuration, kept for a start at which its file is bad: at boot nothing stands
  * yet, and not to start would leave the managed ports open.
  *
- * It is agent.conf in the state directory: the path that it is of, behind "; ", and below that the
- * file as it was. Where it is must be known without the configuration: the directory is the one
- * that systemd names ($STATE_DIRECTORY), else the default one. There is none of a relative path;
- * nor, without systemd, of another path than the default one.
+ * It is agent.conf in the state directory: a heading, "; mode = MODE in PATH", and below that the
+ * file as it was when it was read. The heading's mode counts: enforcing may have begun for good
+ * since then. Where it is must be known without the configuration: the directory is the one that
+ * systemd names ($STATE_DIRECTORY), else the default one. There is none of a relative path; nor,
+ * without systemd, of another path than the default one.
  */
 
 #include "agent/common/config.h"
 
 #define CONFIG_PATH "/etc/jitgate/agent.conf"
 
-/* Keeps a configuration that was read from path, where it is not kept yet. Returns 0, also where
- * there is no place for it; -errno. */
+/* Keeps a configuration that was read from path, with its mode, where it is not kept yet. Returns
+ * 0, also where there is no place for it; -errno. */
 int last_good_keep(const char *path, const struct config *config);
 
 /*

@@ -172,7 +172,7 @@ static int enforce_for_good(struct agent *agent, const char *who)
 		return status;
 	}
 	end_trial(agent);
-	agent_keep_config_later(agent);
+	agent_keep_config(agent);
 	snprintf(message, sizeof(message),
 		confirmed ? "%s confirmed: the mode is enforce, for good"
 			  : "%s enforces: the mode is enforce, for good",

@@ -2,13 +2,12 @@
 """A bad agent.conf at boot, when nothing stands yet: the ports stay shut, by the last good one."""
 
 import json
-import os
 
 import pytest
 
 from confined import NOBODY, as_unit, give_agent
 from doctor import OK, PROBLEM, doctor
-from harness import BUILD, Listener, await_, is_open
+from harness import BUILD, Listener, is_open
 from kernel import assert_as_granted, ruleset
 
 BAD = "[agent]\nmood = enforce\n"
@@ -116,7 +115,7 @@ def test_root_reads_what_was_kept_as_whose_it_is(users, world, agent, kept):
 
 
 def test_what_was_last_good_follows_the_file(world, agent, kept):
-    """A reload is kept, and so is what enforcing for good puts into the file."""
+    """A reload is kept, and so is that it is enforced for good: nothing of the file that is not in force."""
     Listener(world.vm, "0.0.0.0", 22)
     agent.configure(mode="audit")
     agent.start()
@@ -128,9 +127,28 @@ def test_what_was_last_good_follows_the_file(world, agent, kept):
     agent.reload()
     assert "max_grants = 99" in kept.read_text()
     assert "mode = audit" in kept.read_text()
-    done = agent.cli("enforce")
+    agent.configure(max_grants=77)  # not yet reloaded
+    assert agent.cli("enforce", "--confirm-within", "PT1M").returncode == 0
+    done = agent.cli("confirm")
     assert done.returncode == 0, done
-    await_(lambda: "mode = enforce" in kept.read_text(), 10, "enforcing is kept")
+    assert "max_grants = 99" in kept.read_text() and "max_grants = 77" in agent.config_path.read_text()
+    boot(agent, BAD)
+    assert_guards(world, agent)
+    assert agent.call("Status")["mode"] == "enforce"
+    # The file counts again once it can be read.
+    agent.configure(mode="audit")
+    agent.reload()
+    boot(agent, BAD)
+    assert agent.call("Status")["mode"] == "audit"
+
+
+def test_a_command_that_dies_before_it_writes_the_file(world, agent, kept):
+    """It asks the agent first: the file does not say enforce yet, and then goes bad."""
+    Listener(world.vm, "0.0.0.0", 22)
+    agent.configure(mode="audit")
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7")
+    agent.call("Enforce")
     boot(agent, BAD)
     assert_guards(world, agent)
 
@@ -160,7 +178,8 @@ def test_without_one_it_does_not_start(agent, kept):
 @pytest.mark.parametrize("spoil", [
     lambda text: "", lambda text: text[:-9], lambda text: text + "mood = 1\n", lambda text: text + "\0",
     lambda text: text.replace("agent.conf", "other.conf", 1), lambda text: text.split("\n", 1)[1],
-    lambda text: text + "#" * 300000], ids=["empty", "torn", "bad", "nul", "of another", "of none", "long"])
+    lambda text: text.replace("enforce", "enforced", 1), lambda text: text + "#" * 300000],
+    ids=["empty", "torn", "bad", "nul", "of another", "of none", "of no mode", "long"])
 def test_one_that_is_not_whole_or_of_another_file_is_none(agent, kept, spoil):
     agent.start()
     kept.write_text(spoil(kept.read_text()))
