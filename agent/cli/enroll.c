@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <pwd.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
 #include "agent/cli/client.h"
@@ -248,24 +249,60 @@ static int write_token(struct enrollment *enrollment)
 	return r;
 }
 
-/* An agent that runs takes up what is new. */
+/* Says why not, where that fails. */
+static bool call_agent(struct enrollment *enrollment, struct varlink_client *client,
+	const char *method, json_t **ret)
+{
+	_cleanup_(freep) char *error = NULL;
+	int r;
+
+	r = varlink_client_call(client, method, NULL, ret, &error);
+	if (r != 0)
+		enrollment->reload_error =
+			strdup(member_text(*ret, "message", r < 0 ? strerror(-r) : error));
+	return r == 0;
+}
+
+static bool is_same_file(const char *path, const char *other_path)
+{
+	struct stat file, other;
+
+	return stat(path, &file) == 0 && stat(other_path, &other) == 0 &&
+		file.st_dev == other.st_dev && file.st_ino == other.st_ino;
+}
+
+/* An agent that runs with this configuration takes up what is new. */
 static void reload(struct enrollment *enrollment)
 {
 	const char *socket = enrollment->config && !arguments_have(enrollment->arguments, "socket")
 		? enrollment->config->socket
 		: enrollment->cli->socket;
 	_cleanup_(varlink_client_freep) struct varlink_client *client = NULL;
-	_cleanup_(freep) char *error = NULL;
+	json_auto_t *status = NULL;
 	json_auto_t *reply = NULL;
-	int r;
+	const char *running;
 
-	if (varlink_client_open(socket, RELOAD_TIMEOUT_MS, &client) < 0)
+	if (varlink_client_open(socket, RELOAD_TIMEOUT_MS, &client) < 0 ||
+		!call_agent(enrollment, client, AGENT_INTERFACE ".Status", &status))
 		return;
-	r = varlink_client_call(client, AGENT_INTERFACE ".Reload", NULL, &reply, &error);
-	enrollment->reloaded = r == 0;
-	if (r != 0)
-		enrollment->reload_error =
-			strdup(member_text(reply, "message", r < 0 ? strerror(-r) : error));
+	running = member_text(status, "configFile", "");
+	if (is_same_file(running, enrollment->config_path))
+		enrollment->reloaded =
+			call_agent(enrollment, client, AGENT_INTERFACE ".Reload", &reply);
+	else
+		enrollment->other_config = strdup(running);
+}
+
+/* What became of the agent that runs, where that is no fault. */
+static void tell_agent(const struct enrollment *enrollment)
+{
+	if (enrollment->reloaded)
+		output_line(enrollment->cli, STYLE_PLAIN, "The running agent has taken it up.");
+	else if (enrollment->other_config)
+		output_line(enrollment->cli, STYLE_WARNING,
+			"The running agent goes by another configuration, %s, and has taken up "
+			"nothing of this.",
+			enrollment->other_config);
 }
 
 static int tell_reload(const struct enrollment *enrollment)
@@ -354,8 +391,7 @@ static int tell_enrolled(const struct enrollment *enrollment)
 	output_line(cli, STYLE_PLAIN, "  %s: %s", enrollment->config_path,
 		enrollment->text ? "vm_id and [feed] (as it was: beside it, " BACKUP_SUFFIX ")"
 				 : "new");
-	if (enrollment->reloaded)
-		output_line(cli, STYLE_PLAIN, "The running agent has taken it up.");
+	tell_agent(enrollment);
 	tell_next(enrollment);
 	return tell_reload(enrollment);
 }
@@ -414,8 +450,7 @@ static int tell_trust(const struct enrollment *enrollment)
 	output_line(enrollment->cli, STYLE_GOOD,
 		"%s is up to date (as it was: beside it, " BACKUP_SUFFIX ").",
 		enrollment->trust_path);
-	if (enrollment->reloaded)
-		output_line(enrollment->cli, STYLE_PLAIN, "The running agent has taken it up.");
+	tell_agent(enrollment);
 	return tell_reload(enrollment);
 }
 

@@ -28,6 +28,7 @@ void enrollment_done(struct enrollment *enrollment)
 	free(enrollment->trust_path);
 	free(enrollment->token_path);
 	free(enrollment->reload_error);
+	free(enrollment->other_config);
 	enroll_trust_done(&enrollment->keys);
 	http_free(enrollment->http);
 	staged_done(&enrollment->staged);

@@ -37,6 +37,7 @@ struct enrollment {
 	const char *vm_id, *feed_url, *credential;
 	bool reloaded;
 	char *reload_error; /* why a running agent did not take it up */
+	char *other_config; /* that a running agent goes by instead, or NULL */
 };
 
 /* Reads the machine's configuration and the command line: control plane, files, ports. All of

@@ -642,6 +642,21 @@ def test_a_running_agent_takes_it_up(agent, member, plane, keys, systemd):
     assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.8", aud=VM)) == "unknown_key"
 
 
+@pytest.mark.parametrize("existing_config", [False, True], ids=["", "existing"])
+def test_an_agent_with_another_configuration_is_left_alone(agent, machine, keys, existing_config):
+    """It would read its own file again, and nothing of what was written."""
+    agent.configure(vm_id=VM)
+    agent.start()
+    if existing_config:
+        machine.config.write_text(f"[agent]\ntrust = {machine.trust}\nsocket = {agent.socket_path}\n")
+    options = [] if existing_config else ["--socket", agent.socket_path]
+    done = machine.enroll("--yes", *options)
+    assert f"goes by another configuration, {agent.config_path}" in done.stdout and "has taken it up" not in done.stdout
+    assert not agent.audit("configuration_reloaded")
+    machine.token = machine.plane.enrollment()
+    assert json.loads(machine.enroll("--yes", "--json", *options).stdout)["reloaded"] is False
+
+
 def test_keys_are_rotated(agent, member, plane, keys):
     member.enroll("--yes", "--replace")
     assert "already" in member.update("--yes").stdout
