@@ -115,8 +115,8 @@ static void check_as_service(const char *path)
 	status = agent_load(path, &config, &trust, &error);
 	if (status < 0)
 		fprintf(stderr,
-			"jitgated: but the user " AGENT_USER ", whom its service runs as, can't "
-			"read it: %s\n",
+			"jitgated: its service runs as the user " AGENT_USER
+			", who can't read this: %s\n",
 			error ? error : strerror(-status));
 }
 

@@ -26,8 +26,9 @@ def by_dist_upgrade(machine):
 def test_an_upgrade_leaves_no_gap(guarded, how, measure):
     before, pid = guarded.version(), guarded.main_pid("jitgated")
     with guarded.watched(measure, f"upgrade {how.__name__}"):
-        how(guarded)
+        said = how(guarded)
         guarded.await_active()
+    assert "/etc/jitgate" not in said
     assert "+1" in guarded.version() and "+1" not in before
     assert guarded.main_pid("jitgated") != pid
     assert list(guarded.grants().values()) == ["active"]
@@ -61,7 +62,7 @@ def test_a_configuration_that_the_new_version_refuses(guarded, measure):
     """The gate stands as it was, the package is installed, the last good one is in force, and the journal says why."""
     guarded.write("/etc/jitgate/agent.conf", guarded.path("/etc/jitgate/agent.conf").read_text() + "mood = 1\n")
     with guarded.watched(measure, "upgrade to a version that refuses the configuration"):
-        by_upgrade(guarded)
+        assert "agent.conf:" in by_upgrade(guarded)
         guarded.await_active()
         assert guarded.gate_stands()
         assert "installed" in guarded.version() and "+1" in guarded.version()
@@ -72,6 +73,15 @@ def test_a_configuration_that_the_new_version_refuses(guarded, measure):
         guarded.systemctl("reload", "jitgated")
         assert "configurationError" not in guarded.status()
     assert list(guarded.grants().values()) == ["active"]
+
+
+@pytest.mark.parametrize("name", ["agent.conf", "trust.jwks"])
+def test_a_file_that_the_service_can_not_read_is_told(guarded, name):
+    """Root can read it, and would not notice before somebody needs a grant. The package is installed all the same."""
+    guarded.path(f"/etc/jitgate/{name}").chmod(0o600)
+    said = by_file(guarded)
+    assert f"jitgated, who can't read this: /etc/jitgate/{name}: Permission denied" in said
+    assert "installed" in guarded.version() and "+1" in guarded.version()
 
 
 def test_a_reload_of_a_bad_configuration_changes_nothing(guarded):
