@@ -13,6 +13,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 from guarded import Guarded  # noqa: E402
 from network import Network  # noqa: E402
 
+pytest_plugins = ["measured"]
 SUITE = os.environ.get("JITGATE_SUITE", "")
 MADE = pathlib.Path(os.environ.get("BUILD", "")) / "boot" / SUITE
 
@@ -100,17 +101,3 @@ def guarded(machine):
     assert machine.lets_in(machine.network.requester, 20)
     assert not machine.is_open(machine.network.stranger)
     return machine
-
-
-_measured = {}
-
-
-@pytest.fixture
-def measure():
-    """measure(what, value): values that are told at the end of the run."""
-    return lambda what, value: _measured.setdefault(what, []).append(str(value))
-
-
-def pytest_terminal_summary(terminalreporter):
-    for what, values in _measured.items():
-        terminalreporter.write_line(f"measured: {what}: {', '.join(values)}")

@@ -15,6 +15,7 @@ from control_plane import Server
 from feed import Feed, Poll, add_users, has_users, may_have_users
 from world import World
 
+pytest_plugins = ["measured"]
 FINDINGS = "/run/findings"
 
 
@@ -166,17 +167,3 @@ def fault_library(tmp_path_factory):
     if tuple(int(part) for part in platform.release().split(".")[:2]) < (5, 11):
         pytest.skip("system calls are caught from kernel 5.11 on")
     return build_preload(tmp_path_factory.mktemp("faults"), "faults")
-
-
-_measured = {}
-
-
-@pytest.fixture
-def measure():
-    """measure(what, value): values that are told at the end of the run."""
-    return lambda what, value: _measured.setdefault(what, []).append(str(value))
-
-
-def pytest_terminal_summary(terminalreporter):
-    for what, values in _measured.items():
-        terminalreporter.write_line(f"measured: {what}: {', '.join(values)}")
