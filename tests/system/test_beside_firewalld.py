@@ -5,12 +5,13 @@ does opens the gate or costs a session."""
 import os
 import pathlib
 import shutil
+from functools import partial
 
 import pytest
 
+from beside import assert_undisturbed
 from doctor import OK, PROBLEM, doctor, is_reached
-from harness import Listener, Session, await_, is_open
-from knocking import Accepting, Knocking
+from harness import Listener, await_, is_open
 
 families = pytest.mark.parametrize("family", [4, 6])
 
@@ -94,18 +95,7 @@ def test_a_port_is_open_where_firewalld_and_a_grant_let_it_in(world, agent, fire
 
 @families
 def test_nothing_that_firewalld_does_opens_the_gate_or_costs_a_session(world, agent, firewalld, family, older_kernel):
-    vm, requester, address = world.vm, world.requester, world.vm.address(family)
-    listener = Listener(vm, "::", 22, dual_stack=True)
     agent.environment.update(older_kernel)
-    older = Session(world.stranger, address, listener)
-    agent.start()
-    agent.grant("22/tcp", requester.address(family))
-    granted = Session(requester, address, listener)
-    with Accepting(listener), Knocking(world.stranger, address, 22) as stranger:
-        for step in (firewalld.start, lambda: firewalld("--reload"), lambda: firewalld("--complete-reload"),
-                     lambda: firewalld("--add-masquerade"), firewalld.stop):
-            step()
-            assert older.works() and granted.works()
-            assert is_open(requester, address, 22)
-    assert stranger.refused and not stranger.let_in
-    assert not agent.audit("gate_repaired")
+    assert_undisturbed(world, agent, family, [
+        firewalld.start, *(partial(firewalld, step) for step in ("--reload", "--complete-reload", "--add-masquerade")),
+        firewalld.stop])
