@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Documents that `jitgate sign` does not make: any bytes, signed as ES256 or as an attacker would."""
 
-import base64
 import hashlib
 import hmac
 import json
@@ -9,24 +8,10 @@ import math
 import time
 import uuid
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, utils
-
 from agent import VM_ID, lasting, port_claim
+from jws import Signer, decode, encode, header_of, signing_input
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-
-
-def encode(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def decode(text):
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def as_bytes(value):
-    return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
 def grant_claims(port="22/tcp", source="192.0.2.7", seconds=600, **claims):
@@ -45,26 +30,21 @@ class Forge:
 
     def __init__(self, path):
         self.jwk = json.loads(path.read_text())
-        self._key = ec.derive_private_key(
-            int.from_bytes(decode(self.jwk["d"]), "big"), ec.SECP256R1())
+        self._signer = Signer(self.jwk)
 
     def header(self, kind="grant", **members):
-        header = {"alg": "ES256", "kid": self.jwk["kid"], "typ": f"jit-{kind}+jwt", **members}
-        return {key: value for key, value in header.items() if value is not None}
+        return header_of(self.jwk, kind, **members)
 
     def sign(self, claims, header=None):
         """header and claims are objects, or bytes as they are."""
-        text = encode(as_bytes(header or self.header())) + "." + encode(as_bytes(claims))
-        r, s = utils.decode_dss_signature(
-            self._key.sign(text.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{text}.{encode(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+        return self._signer.sign(header or self.header(), claims)
 
     def revocation(self, *ids, **claims):
         return self.sign(revocation_claims(*ids, **claims), self.header("revocation"))
 
 
 def hmac_sign(secret, claims, header):
-    text = encode(as_bytes(header)) + "." + encode(as_bytes(claims))
+    text = signing_input(header, claims)
     return f"{text}.{encode(hmac.new(secret, text.encode(), hashlib.sha256).digest())}"
 
 
