@@ -20,9 +20,9 @@ def signing_input(header, claims):
     return ".".join(encode(part if isinstance(part, bytes) else json.dumps(part).encode()) for part in (header, claims))
 
 
-def header_of(jwk, kind, **members):
-    """A member that is None is left out."""
-    header = {"alg": "ES256", "kid": jwk["kid"], "typ": f"jit-{kind}+jwt", **members}
+def header_of(key, kind, /, **members):
+    """Of a JWK; a member that is None is left out."""
+    header = {"alg": "ES256", "kid": key["kid"], "typ": f"jit-{kind}+jwt", **members}
     return {key: value for key, value in header.items() if value is not None}
 
 

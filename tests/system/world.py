@@ -22,7 +22,8 @@ import time
 
 CLONE_NEWNET = 0x40000000  # <linux/sched.h>
 MS_BIND, MNT_DETACH = 4096, 2  # <sys/mount.h>
-SIOCSIFFLAGS, IFF_UP = 0x8914, 1  # <linux/sockios.h>, <net/if.h>
+SIOCGIFFLAGS, SIOCSIFFLAGS = 0x8913, 0x8914  # <linux/sockios.h>
+IFF_UP, IFF_RUNNING = 1, 0x40  # <net/if.h>
 _libc = ctypes.CDLL(None, use_errno=True)
 _serial = itertools.count()
 
@@ -77,7 +78,7 @@ def add_namespace(path):
         _call("unshare", CLONE_NEWNET)
         _call("mount", b"/proc/thread-self/ns/net", path.encode(), None, MS_BIND, None)
         with socket.socket() as any_socket:
-            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP))
+            fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", IFF_UP))
 
 
 def delete_namespace(path):
@@ -141,6 +142,13 @@ class Namespace:
         with self.inside(), open("/proc/sys/" + name.replace(".", "/"), "w") as file:
             file.write(str(value))
 
+    def is_running(self, card):
+        """Whether it sends what it is given: some time after both ends of its cable are up."""
+        with self.inside(), socket.socket() as any_socket:
+            flags, = struct.unpack_from(
+                "16xH", fcntl.ioctl(any_socket, SIOCGIFFLAGS, struct.pack("16s24x", card.encode())))
+        return bool(flags & IFF_RUNNING)
+
     def close(self):
         for process in self._processes:
             if process.poll() is None:
@@ -180,6 +188,7 @@ class World:
                    f"link set eth{number} up")
         host.ip(f"addr add {host4} brd + dev eth0", f"addr add {host6} dev eth0 nodad", "link set eth0 up",
                 *(f"route add default via {vm.split('/')[0]}" for vm in (vm4, vm6)))
+        await_(lambda: self.vm.is_running(f"eth{number}") and host.is_running("eth0"), what="the cable is up")
 
     def container(self):
         """A namespace behind the VM, as a container engine makes it; it has no rules yet."""
