@@ -11,9 +11,9 @@ import pytest
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 
 from guarded import Guarded  # noqa: E402
+from measured import measure, pytest_terminal_summary  # noqa: E402, F401
 from network import Network  # noqa: E402
 
-pytest_plugins = ["measured"]
 SUITE = os.environ.get("JITGATE_SUITE", "")
 MADE = pathlib.Path(os.environ.get("BUILD", "")) / "boot" / SUITE
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A plugin: values that tests measured are told at the end of the run."""
+"""For a conftest: values that tests measured are told at the end of the run."""
 
 import pytest
 
