@@ -150,7 +150,6 @@ static inline void agents_stop(struct agent *agent)
 	source_drop(&agent->catch_up_source);
 	source_drop(&agent->compact_source);
 	source_drop(&agent->time_source);
-	source_drop(&agent->keep_source);
 	agent->sessions = sessions_free(agent->sessions);
 	agent->registry = registry_free(agent->registry);
 	agent->access = access_map_free(agent->access);
