@@ -71,7 +71,7 @@ int privilege_drop(const struct config *config, char error[static PRIVILEGE_ERRO
 		return wrong(error, r, "can't give up capabilities: %s", strerror(-r));
 	r = confine_process();
 	if (r < 0)
-		return wrong(error, r, "can't give up new privileges and core dumps: %s",
-			strerror(-r));
+		return wrong(
+			error, r, "can't give up new privileges and core dumps: %s", strerror(-r));
 	return 0;
 }
