@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <search.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <syslog.h>
@@ -10,8 +9,6 @@
 #include "agent/common/times.h"
 #include "agent/daemon/record.h"
 #include "agent/daemon/sessions.h"
-
-#define SESSIONS_MAX 65536
 
 /* When a connection's handshake should be done: it is looked for after these, then given up. */
 static const uint64_t checks_usec[] = { 100000, 1 * USEC_PER_SEC, 5 * USEC_PER_SEC,
@@ -29,33 +26,12 @@ static const uint64_t checks_usec[] = { 100000, 1 * USEC_PER_SEC, 5 * USEC_PER_S
 
 struct sessions {
 	struct agent *agent;
-	void *tree; /* tsearch(3), by flow */
-	size_t n;
-	size_t n_translated;
+	struct session_table table;
 	sd_event_source *sweep;
 	sd_event_source *catch_up;
 	size_t n_told; /* since told_usec */
 	uint64_t told_usec;
 };
-
-static int compare_flows(const void *a, const void *b)
-{
-	return memcmp(
-		a, b, sizeof(struct flow)); /* a session begins with its flow, without padding */
-}
-
-_Static_assert(
-	sizeof(struct flow) == 2 + 2 * ADDRESS_BYTES_MAX + 4, "flows compare by their bytes");
-
-static void session_free(void *item)
-{
-	struct session *session = item;
-
-	sd_event_source_disable_unref(session->timer);
-	free(session->grant);
-	free(session->subject);
-	free(session);
-}
 
 int sessions_new(struct agent *agent, struct sessions **ret)
 {
@@ -74,16 +50,9 @@ struct sessions *sessions_free(struct sessions *sessions)
 		return NULL;
 	sd_event_source_disable_unref(sessions->sweep);
 	sd_event_source_disable_unref(sessions->catch_up);
-	tdestroy(sessions->tree, session_free);
+	session_table_done(&sessions->table);
 	free(sessions);
 	return NULL;
-}
-
-static struct session *sessions_find(struct sessions *sessions, const struct flow *flow)
-{
-	void *found = tfind(flow, &sessions->tree, compare_flows);
-
-	return found ? *(struct session **)found : NULL;
 }
 
 static const char *l4proto_name(uint8_t l4proto)
@@ -131,15 +100,6 @@ static void session_open(struct sessions *sessions, struct session *session)
 	session_record(sessions, session);
 }
 
-static void session_drop(struct sessions *sessions, struct session *session)
-{
-	tdelete(session, &sessions->tree, compare_flows);
-	sessions->n--;
-	if (compare_flows(&session->flow, &session->translated) != 0)
-		sessions->n_translated--;
-	session_free(session);
-}
-
 /* Takes a session out; the kernel's sets forget it too. */
 static void session_end(struct sessions *sessions, struct session *session, const char *reason)
 {
@@ -147,7 +107,7 @@ static void session_end(struct sessions *sessions, struct session *session, cons
 		session_audit(sessions, session, AUDIT_SESSION_ENDED, reason);
 	(void)gate_forget_sessions(sessions->agent->gate, &session->flow, 1);
 	record_keep_runtime(sessions->agent, record_session_ended(&session->flow));
-	session_drop(sessions, session);
+	session_table_drop(&sessions->table, session);
 }
 
 /* Where the connection ends on this host; what passes through it has no socket here. */
@@ -160,11 +120,9 @@ static int session_translate(struct sessions *sessions, struct session *session)
 	if (!agent->destination_nat || !agent->tracking)
 		return 0;
 	status = tracking_find(agent->tracking, &session->flow, &translated);
-	if (status <= 0 || compare_flows(&translated, &session->translated) == 0)
+	if (status <= 0 || flows_compare(&translated, &session->translated) == 0)
 		return status;
-	if (compare_flows(&session->flow, &session->translated) == 0)
-		sessions->n_translated++;
-	session->translated = translated;
+	session_table_translate(&sessions->table, session, &translated);
 	return 1;
 }
 
@@ -228,33 +186,10 @@ static int on_session_timer(sd_event_source *source, uint64_t usec, void *userda
 	return 0;
 }
 
-struct collection {
-	struct session **items;
-	size_t n;
-};
-
-static void collect(const void *node, VISIT visit, void *userdata)
-{
-	struct collection *collection = userdata;
-
-	if (visit == postorder || visit == leaf)
-		collection->items[collection->n++] = *(struct session *const *)node;
-}
-
-static int sessions_collect(struct sessions *sessions, struct collection *ret)
-{
-	ret->n = 0;
-	ret->items = calloc(sessions->n + 1, sizeof(struct session *));
-	if (!ret->items)
-		return -ENOMEM;
-	twalk_r(sessions->tree, collect, ret);
-	return 0;
-}
-
 static bool flows_include(const struct flow_list *list, const struct flow *flow)
 {
 	return list->n > 0 &&
-		bsearch(flow, list->flows, list->n, sizeof(*list->flows), compare_flows) != NULL;
+		bsearch(flow, list->flows, list->n, sizeof(*list->flows), flows_compare) != NULL;
 }
 
 /* Ends the UDP sessions whose flow has run out: one reading for all of them. Returns how many go
@@ -262,16 +197,16 @@ static bool flows_include(const struct flow_list *list, const struct flow *flow)
 static size_t sessions_sweep(struct sessions *sessions)
 {
 	_cleanup_(flow_list_done) struct flow_list list = {};
-	struct collection collection;
+	struct session_list all;
 	size_t n_left = 0;
 
 	if (gate_read_sessions(sessions->agent->gate, &list) < 0 ||
-		sessions_collect(sessions, &collection) < 0)
-		return sessions->n;
+		session_table_list(&sessions->table, &all) < 0)
+		return sessions->table.n;
 	if (list.n > 0)
-		qsort(list.flows, list.n, sizeof(*list.flows), compare_flows);
-	for (size_t i = 0; i < collection.n; i++) {
-		struct session *session = collection.items[i];
+		qsort(list.flows, list.n, sizeof(*list.flows), flows_compare);
+	for (size_t i = 0; i < all.n; i++) {
+		struct session *session = all.items[i];
 
 		if (session->flow.l4proto != IPPROTO_UDP)
 			continue;
@@ -280,7 +215,7 @@ static size_t sessions_sweep(struct sessions *sessions)
 		else
 			session_end(sessions, session, NULL);
 	}
-	free(collection.items);
+	free(all.items);
 	return n_left;
 }
 
@@ -307,26 +242,11 @@ static int sessions_arm_sweep(struct sessions *sessions)
 static int sessions_add(struct sessions *sessions, const struct flow *flow, const char *grant,
 	const char *subject, uint64_t since_usec, struct session **ret)
 {
-	struct session *session;
+	int status = session_table_add(&sessions->table, flow, grant, subject, since_usec, ret);
 
-	if (sessions->n >= SESSIONS_MAX)
-		return -ENOSPC;
-	session = calloc(1, sizeof(*session));
-	if (!session)
-		return -ENOMEM;
-	session->flow = *flow;
-	session->translated = *flow;
-	session->since_usec = since_usec;
-	session->sessions = sessions;
-	session->grant = grant ? strdup(grant) : NULL;
-	session->subject = subject ? strdup(subject) : NULL;
-	if (!tsearch(session, &sessions->tree, compare_flows)) {
-		session_free(session);
-		return -ENOMEM;
-	}
-	sessions->n++;
-	*ret = session;
-	return 0;
+	if (status == 0)
+		(*ret)->sessions = sessions;
+	return status;
 }
 
 /* The grant that let it in: the one of those that cover it which lasts longest. */
@@ -381,41 +301,24 @@ static void on_new(const struct flow *flow, void *userdata)
 	struct sessions *sessions = userdata;
 
 	sessions->n_told++;
-	if (!sessions_find(sessions, flow))
+	if (!session_table_find(&sessions->table, flow))
 		session_begin(sessions, flow, flow_grant(sessions, flow, NULL));
-}
-
-struct search {
-	const struct flow *flow;
-	struct session *found;
-};
-
-static void match_translated(const void *node, VISIT visit, void *userdata)
-{
-	struct search *search = userdata;
-	struct session *session = *(struct session *const *)node;
-
-	if ((visit == postorder || visit == leaf) &&
-		compare_flows(&session->translated, search->flow) == 0)
-		search->found = session;
 }
 
 static void on_gone(const struct flow *flow, void *userdata)
 {
 	struct sessions *sessions = userdata;
-	struct search search = { flow, sessions_find(sessions, flow) };
+	struct session *session = session_table_find_socket(&sessions->table, flow);
 
-	if (!search.found && sessions->n_translated > 0)
-		twalk_r(sessions->tree, match_translated, &search);
-	if (!search.found) {
+	if (!session) {
 		/* Not told of, when many came at once; the kernel's set may still have it. */
 		(void)gate_forget_sessions(sessions->agent->gate, flow, 1);
 		return;
 	}
 	/* Over before it was looked for: it was there all the same. */
-	if (!search.found->open)
-		session_open(sessions, search.found);
-	session_end(sessions, search.found, NULL);
+	if (!session->open)
+		session_open(sessions, session);
+	session_end(sessions, session, NULL);
 }
 
 int sessions_restore(struct sessions *sessions, const json_t *record)
@@ -426,14 +329,14 @@ int sessions_restore(struct sessions *sessions, const json_t *record)
 	int status;
 
 	if (record_read_flow(record, "ended", &flow)) {
-		session = sessions_find(sessions, &flow);
+		session = session_table_find(&sessions->table, &flow);
 		if (session)
-			session_drop(sessions, session);
+			session_table_drop(&sessions->table, session);
 		return 0;
 	}
 	if (!record_read_flow(record, "session", &flow))
 		return 0;
-	session = sessions_find(sessions, &flow);
+	session = session_table_find(&sessions->table, &flow);
 	if (session) {
 		session->open = session->open || open;
 		return 0;
@@ -459,7 +362,7 @@ int sessions_update(struct sessions *sessions, struct grant *just_closed)
 		struct grant *grant;
 		bool alive;
 
-		if (sessions_find(sessions, flow))
+		if (session_table_find(&sessions->table, flow))
 			continue;
 		grant = flow_grant(sessions, flow, just_closed);
 		/* A UDP flow without a grant was begun by this host, or outlives its grant. */
@@ -475,7 +378,7 @@ int sessions_update(struct sessions *sessions, struct grant *just_closed)
 
 size_t sessions_count(const struct sessions *sessions)
 {
-	return sessions->n;
+	return sessions->table.n;
 }
 
 static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
@@ -516,14 +419,14 @@ static int on_nflog(sd_event_source *source, int fd, uint32_t events, void *user
 /* News were lost: each session is looked for. */
 static void sessions_check_all(struct sessions *sessions)
 {
-	struct collection collection;
+	struct session_list all;
 
-	if (sessions_collect(sessions, &collection) < 0)
+	if (session_table_list(&sessions->table, &all) < 0)
 		return;
-	for (size_t i = 0; i < collection.n; i++)
-		if (collection.items[i]->flow.l4proto == IPPROTO_TCP)
-			session_check(sessions, collection.items[i]);
-	free(collection.items);
+	for (size_t i = 0; i < all.n; i++)
+		if (all.items[i]->flow.l4proto == IPPROTO_TCP)
+			session_check(sessions, all.items[i]);
+	free(all.items);
 	if (sessions_sweep(sessions) > 0)
 		(void)sessions_arm_sweep(sessions);
 }
@@ -576,13 +479,13 @@ static void session_kill(struct sessions *sessions, struct session *session)
 size_t sessions_kill(
 	struct sessions *sessions, const char *grant, const struct policies *only_on_expiry)
 {
-	struct collection collection;
+	struct session_list all;
 	size_t n = 0;
 
-	if (sessions_collect(sessions, &collection) < 0)
+	if (session_table_list(&sessions->table, &all) < 0)
 		return 0;
-	for (size_t i = 0; i < collection.n; i++) {
-		struct session *session = collection.items[i];
+	for (size_t i = 0; i < all.n; i++) {
+		struct session *session = all.items[i];
 		unsigned protocol =
 			session->flow.l4proto == IPPROTO_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
 
@@ -595,22 +498,22 @@ size_t sessions_kill(
 		session_kill(sessions, session);
 		n++;
 	}
-	free(collection.items);
+	free(all.items);
 	return n;
 }
 
 int sessions_foreach(struct sessions *sessions,
 	int (*callback)(const struct session *session, void *userdata), void *userdata)
 {
-	struct collection collection;
+	struct session_list all;
 	int status;
 
-	status = sessions_collect(sessions, &collection);
+	status = session_table_list(&sessions->table, &all);
 	if (status < 0)
 		return status;
-	for (size_t i = 0; i < collection.n && status >= 0; i++)
-		if (collection.items[i]->open)
-			status = callback(collection.items[i], userdata);
-	free(collection.items);
+	for (size_t i = 0; i < all.n && status >= 0; i++)
+		if (all.items[i]->open)
+			status = callback(all.items[i], userdata);
+	free(all.items);
 	return status < 0 ? status : 0;
 }

@@ -9,20 +9,7 @@
  */
 
 #include "agent/daemon/agent.h"
-
-struct session {
-	struct flow flow; /* as the sender made it */
-	struct flow translated; /* the socket's, where destination NAT brought it to another port or
-				   address */
-	char *grant; /* NULL: no longer known */
-	char *subject;
-	uint64_t since_usec; /* wall clock */
-	bool open; /* the handshake is done */
-	bool forwarded; /* no socket here: a container's */
-	unsigned n_checks;
-	struct sessions *sessions;
-	sd_event_source *timer;
-};
+#include "agent/daemon/session_table.h"
 
 int sessions_new(struct agent *agent, struct sessions **ret);
 struct sessions *sessions_free(struct sessions *sessions);
