@@ -278,9 +278,9 @@ static int restore_grant(struct agent *agent, struct pending *pending, const str
 	grant->durable = pending->durable;
 	grant->deadline_usec = pending->deadline_usec;
 	status = lifecycle_restore(agent, pending->entry, grant, now);
-	/* It began while no daemon was there. */
+	/* It began while no daemon was there, unless all of it has passed. */
 	if (status == 0 && pending->was_ahead && !pending->entry->begun)
-		pending->entry->untold_begin = true;
+		pending->entry->untold_begin = grant->deadline_usec > now->boot_usec;
 	return status;
 }
 

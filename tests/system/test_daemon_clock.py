@@ -4,6 +4,7 @@
 import json
 import math
 import signal
+import socket
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from kernel import assert_as_granted, granted
 
 LATE_SECONDS = allowing(0.1)  # how long after its end a grant may let someone in
 RETRY_SECONDS = 0.02
+NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7  # <linux/netlink.h>, <linux/netfilter/nfnetlink.h>
 
 
 def refusal(agent, document):
@@ -107,6 +109,32 @@ def test_a_scheduled_grant_that_passed_while_the_daemon_stood_still(agent):
     agent.process.send_signal(signal.SIGCONT)
     agent.await_state("g", "expired")
     assert [r["type"] for r in agent.audit() if r.get("grant") == "g"] == ["document_admitted", "grant_expired"]
+
+
+@pytest.mark.parametrize("scheduled", [False, True], ids=["active", "scheduled"])
+def test_a_grant_that_ended_while_no_daemon_ran(agent, scheduled):
+    """The kernel is told of no element for it, not for a millisecond; nor is it recorded as in force."""
+    agent.start()
+    now = math.ceil(time.time() + lasting(0.5))
+    agent.grant("22/tcp", "192.0.2.7", jti="over-and-out", exp=now + 1, **({"nbf": now} if scheduled else {}))
+    agent.kill()
+    agent.namespace.call("nft", "delete", "table", "inet", "jitgate")
+    await_(lambda: time.time() > now + 1, what="its end")
+    with agent.namespace.inside():
+        heard = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+    heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+    heard.bind((0, 1 << (NFNLGRP_NFTABLES - 1)))
+    heard.setblocking(False)
+    agent.start()
+    agent.await_audit("grant_expired")
+    agent.grant("22/tcp", "192.0.2.8", jti="told-of-in-the-end")
+    told = b""
+    while b"told-of-in-the-end" not in told:
+        told += heard.recv(1 << 16)
+    heard.close()
+    assert b"over-and-out" not in told
+    types = [r["type"] for r in agent.audit() if r.get("grant") == "over-and-out"]
+    assert types.count("grant_active") == (0 if scheduled else 1) and types[-1] == "grant_expired"
 
 
 def test_times_of_documents(agent):
