@@ -80,10 +80,7 @@ int chain_add(struct chain *chain, const char *line, size_t n_bytes)
 	char reason[128];
 	int r;
 
-	r = json_parse_object(line, n_bytes, &record, reason, sizeof(reason));
-	if (r == -ENOMEM)
-		return r;
-	if (r < 0)
+	if (json_parse_object(line, n_bytes, &record, reason, sizeof(reason)) < 0)
 		return broken(chain, "is no record: %s", reason);
 	previous = json_string_value(json_object_get(record, "previous"));
 	sequence = json_object_get(record, "sequence");

@@ -242,8 +242,6 @@ static int answer_read(
 	if (answer->n_bytes == 0)
 		return 0;
 	r = json_parse_object(answer->text, answer->n_bytes, &answer->body, reason, sizeof(reason));
-	if (r == -ENOMEM)
-		return fail(answer, HTTP_NO_CURL, "out of memory");
 	/* What a proxy says of a failure is a page for people. */
 	if (r < 0 && answer->status < 400)
 		return fail(answer, HTTP_BROKEN,

@@ -81,10 +81,7 @@ int input_read_object(const char *path, json_t **ret)
 		output_error("%s: %s", input_name(path), strerror(-r));
 		return EXIT_REFUSED;
 	}
-	r = json_parse_object(text, n_bytes, ret, reason, sizeof(reason));
-	if (r == -ENOMEM)
-		return output_failure(r);
-	if (r < 0) {
+	if (json_parse_object(text, n_bytes, ret, reason, sizeof(reason)) < 0) {
 		output_error("%s: not JSON as it should be: %s", input_name(path), reason);
 		return EXIT_REFUSED;
 	}

@@ -61,11 +61,10 @@ static int part_parse(const struct jws *jws, const struct jws_part *part, const 
 	r = part_decode(jws, part, name, &text, &n_bytes, refusal);
 	if (r != 0)
 		return r;
-	r = json_parse_object(text, n_bytes, ret, error, sizeof(error));
-	if (r == -EINVAL)
+	if (json_parse_object(text, n_bytes, ret, error, sizeof(error)) < 0)
 		return refuse(
 			refusal, REFUSAL_MALFORMED, "the %s's %s: %s", jws->what, name, error);
-	return r;
+	return 0;
 }
 
 static int part_check(const struct jws *jws, const struct jws_part *part, const char *name,

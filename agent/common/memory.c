@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
+#include <errno.h>
 #include <jansson.h>
 #include <link.h>
 #include <malloc.h>
 #include <openssl/crypto.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -20,9 +22,20 @@ static void *note(void *allocated, size_t n_bytes)
 	return allocated;
 }
 
+/* jansson's reader does not look whether there was room for a token: it writes past a string's end,
+ * or aborts (load.c, lex_save()). So it is never told that there is none. */
 static void *json_allocate(size_t n_bytes)
 {
-	return note(malloc(n_bytes), n_bytes);
+	static const char message[] = ": out of memory\n";
+	void *allocated = malloc(n_bytes);
+
+	if (!allocated && n_bytes > 0) {
+		(void)!write(STDERR_FILENO, program_invocation_short_name,
+			strlen(program_invocation_short_name));
+		(void)!write(STDERR_FILENO, message, sizeof(message) - 1);
+		_exit(EXIT_FAILURE);
+	}
+	return allocated;
 }
 
 static void *crypto_allocate(size_t n_bytes, const char *file, int line)

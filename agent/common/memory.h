@@ -4,9 +4,12 @@
 #include <stddef.h>
 
 /*
- * How many of jansson's and OpenSSL's allocations have failed. These libraries, and libjose on
- * them, tell no want of memory from input that is wrong, and leave out of an object what they have
- * no memory for. Where the count has changed, what they said meanwhile is not to be relied on.
+ * Where jansson, or libjose by it, finds no memory, the program says so and ends with status 1:
+ * what is to last is on disk or in the kernel at any moment.
+ *
+ * How many of OpenSSL's allocations have failed. It, and libjose on it, tell no want of memory from
+ * input that is wrong. Where the count has changed, what they said meanwhile is not to be relied
+ * on.
  */
 size_t memory_n_failed(void);
 

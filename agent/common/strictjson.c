@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "agent/common/memory.h"
 #include "agent/common/strictjson.h"
 
 /*
@@ -43,7 +42,6 @@ static bool is_too_deep(const char *text, size_t n_bytes)
 
 int json_parse_object(const char *text, size_t n_bytes, json_t **ret, char *error, size_t n_error)
 {
-	size_t n_failed = memory_n_failed();
 	json_auto_t *value = NULL;
 	json_error_t reason;
 
@@ -58,9 +56,6 @@ int json_parse_object(const char *text, size_t n_bytes, json_t **ret, char *erro
 	}
 	/* Neither JSON_ALLOW_NUL nor JSON_DISABLE_EOF_CHECK: "\u0000" and trailing bytes refuse. */
 	value = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES, &reason);
-	/* Where it has no room for a byte of a string, jansson leaves that byte out. */
-	if (memory_n_failed() != n_failed)
-		return -ENOMEM;
 	if (!value) {
 		snprintf(error, n_error, "%s", reason.text);
 		return -EINVAL;

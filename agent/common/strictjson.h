@@ -11,7 +11,7 @@
 #define JSON_DEPTH_MAX 32
 
 /*
- * Parses n_bytes of JSON that must be an object. Returns 0 and a new reference; -EINVAL with
- * a short reason in error (bounded by n_error) where it is not; -ENOMEM.
+ * Parses n_bytes of JSON that must be an object. Returns 0 and a new reference, or
+ * -EINVAL with a short reason in error (bounded by n_error).
  */
 int json_parse_object(const char *text, size_t n_bytes, json_t **ret, char *error, size_t n_error);

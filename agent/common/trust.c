@@ -355,12 +355,10 @@ int trust_parse(
 		return fail(ret_error, -EFBIG, "%s: longer than %d KiB", path,
 			TRUST_FILE_BYTES_MAX / 1024);
 	r = json_parse_object(text, n_bytes, &set, error, sizeof(error));
-	if (r == -EINVAL) {
+	if (r < 0) {
 		text_make_printable(error);
 		return fail(ret_error, r, "%s: not JSON as RFC 8259 wants it: %s", path, error);
 	}
-	if (r < 0)
-		return r;
 	keys = json_object_get(set, "keys");
 	if (!json_is_array(keys))
 		return fail(ret_error, -EINVAL, "%s: not a JWK Set: it has no list \"keys\"", path);

@@ -76,11 +76,9 @@ DEFINE_CLEANUP(struct varlink_call *, varlink_call_unref)
 /*
  * Each consumes parameters also on failure. Returns 0, also where the peer has left; -EALREADY
  * where the call is answered; -EMSGSIZE over VARLINK_REPLY_BYTES_MAX; -ENOMEM, also where a reply's
- * parameters are NULL, while an error may have none. The second is for a reply that says all there
- * is to say: -ENOMEM where an object has failed to be made since the call came.
+ * parameters are NULL, while an error may have none.
  */
 int varlink_call_reply(struct varlink_call *call, json_t *parameters);
-int varlink_call_reply_whole(struct varlink_call *call, json_t *parameters);
 int varlink_call_error(struct varlink_call *call, const char *error, json_t *parameters);
 
 /*

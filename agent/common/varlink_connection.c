@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "agent/common/memory.h"
 #include "agent/common/strictjson.h"
 #include "agent/common/times.h"
 #include "agent/common/varlink_server.h"
@@ -29,7 +28,6 @@ struct varlink_call {
 	struct varlink_connection *connection;
 	bool more;
 	bool oneway;
-	size_t n_memory_failed; /* when it came */
 	bool answered;
 };
 
@@ -195,7 +193,6 @@ static int call_new(struct varlink_connection *connection, const struct request 
 		.connection = connection_ref(connection),
 		.more = request->more,
 		.oneway = request->oneway,
-		.n_memory_failed = memory_n_failed(),
 	};
 	connection->call = call;
 	*ret = call;
@@ -432,15 +429,6 @@ int varlink_call_reply(struct varlink_call *call, json_t *parameters)
 	json_auto_t *message = message_new(parameters);
 
 	return call_answer(call, message);
-}
-
-int varlink_call_reply_whole(struct varlink_call *call, json_t *parameters)
-{
-	if (memory_n_failed() != call->n_memory_failed) {
-		json_decref(parameters);
-		return -ENOMEM;
-	}
-	return varlink_call_reply(call, parameters);
 }
 
 int varlink_call_error(struct varlink_call *call, const char *error, json_t *parameters)

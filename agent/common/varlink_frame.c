@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "agent/common/memory.h"
 #include "agent/common/varlink_frame.h"
 
 #define FRAME_BYTES_FIRST 4096
@@ -124,7 +123,7 @@ static int writer_on_dump(const char *text, size_t n_bytes, void *userdata)
 int frame_writer_append(struct frame_writer *writer, const json_t *message, size_t n_max)
 {
 	struct dump dump = { .writer = writer, .n_left = n_max };
-	size_t n_failed = memory_n_failed(), end_before;
+	size_t end_before;
 
 	if (writer->start > 0) {
 		memmove(writer->bytes, writer->bytes + writer->start, frame_writer_unsent(writer));
@@ -133,8 +132,7 @@ int frame_writer_append(struct frame_writer *writer, const json_t *message, size
 	}
 
 	end_before = writer->end;
-	if (json_dump_callback(message, writer_on_dump, &dump, JSON_COMPACT) < 0 ||
-		memory_n_failed() != n_failed) {
+	if (json_dump_callback(message, writer_on_dump, &dump, JSON_COMPACT) < 0) {
 		writer->end = end_before;
 		return dump.error < 0 ? dump.error : -ENOMEM;
 	}

@@ -19,11 +19,9 @@ int varlink_reply_read(const char *text, size_t n_bytes, struct varlink_reply *r
 	json_auto_t *message = NULL;
 	json_t *parameters, *error;
 	char reason[128];
-	int r;
 
-	r = json_parse_object(text, n_bytes, &message, reason, sizeof(reason));
-	if (r < 0)
-		return r == -ENOMEM ? r : -EBADMSG;
+	if (json_parse_object(text, n_bytes, &message, reason, sizeof(reason)) < 0)
+		return -EBADMSG;
 
 	parameters = json_object_get(message, "parameters");
 	error = json_object_get(message, "error");

@@ -8,7 +8,6 @@
 #include <syslog.h>
 #include <systemd/sd-id128.h>
 
-#include "agent/common/memory.h"
 #include "agent/common/times.h"
 #include "agent/daemon/audit.h"
 #include "agent/daemon/audit_file.h"
@@ -136,10 +135,8 @@ static void put_string(json_t *record, const char *key, const char *value)
 		json_object_set_new(record, key, json_string(value));
 }
 
-/* NULL where there is no memory for all of it: half a record is none. */
 static json_t *audit_to_json(struct audit *audit, const struct audit_record *record, uint64_t usec)
 {
-	size_t n_failed = memory_n_failed();
 	char time[TIME_STRING_MAX];
 	json_t *json = json_object();
 
@@ -158,10 +155,7 @@ static json_t *audit_to_json(struct audit *audit, const struct audit_record *rec
 	put_string(json, "code", record->code);
 	if (record->details)
 		json_object_set_new(json, "details", record->details);
-	if (memory_n_failed() == n_failed)
-		return json;
-	json_decref(json);
-	return NULL;
+	return json;
 }
 
 /* A field of the journal's native protocol (https://systemd.io/JOURNAL_NATIVE_PROTOCOL): the form
@@ -238,6 +232,6 @@ void audit_write(struct audit *audit, const struct audit_record *record)
 	audit_sequence_logged(
 		&audit->numbers, audit->sequence, audit_file_append(&audit->file, json) == 0);
 	audit_send_to_journal(audit, record);
-	if (audit->listener && json)
+	if (audit->listener)
 		audit->listener(json, audit->userdata);
 }

@@ -25,7 +25,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/common/memory.h"
 #include "agent/daemon/ledger.h"
 #include "agent/daemon/ledger_reader.h"
 
@@ -223,24 +222,16 @@ static int ledger_mend(struct ledger *ledger)
 	return 0;
 }
 
-/* The record on a line. Returns 1, 0 where there is none or -ENOMEM. */
-static int line_parse(const struct ledger_line *line, json_t **ret)
+/* The record on a line, or NULL. */
+static json_t *line_parse(const struct ledger_line *line)
 {
-	size_t n_failed = memory_n_failed();
 	json_auto_t *record = NULL;
 
 	if (!line->text)
-		return 0;
+		return NULL;
 	record = json_loadb(
 		line->text, line->n_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
-	/* As in json_parse_object(). */
-	if (memory_n_failed() != n_failed)
-		return -ENOMEM;
-	if (!json_is_object(record))
-		return 0;
-
-	*ret = TAKE_PTR(record);
-	return 1;
+	return json_is_object(record) ? TAKE_PTR(record) : NULL;
 }
 
 /* What reading found. */
@@ -272,13 +263,10 @@ static int ledger_read_lines(struct ledger *ledger, struct ledger_reader *reader
 
 	ledger_reader_init(reader, ledger->fd);
 	while ((r = ledger_reader_next(reader, &line)) > 0) {
-		json_auto_t *record = NULL;
+		json_auto_t *record = line_parse(&line);
 
 		findings_note_line(found);
-		r = line_parse(&line, &record);
-		if (r < 0)
-			return r;
-		if (r == 0) {
+		if (!record) {
 			found->damage.torn_bytes = line.n_bytes;
 			found->torn_end = line.end;
 			continue;
@@ -325,17 +313,17 @@ int ledger_read(struct ledger *ledger, int (*callback)(json_t *record, void *use
 	return 0;
 }
 
-/* Writes a record and its newline. Returns 0, -EINVAL where it is no object, -E2BIG or -ENOMEM. */
+/* Writes a record and its newline. Returns 0, -EINVAL where it is no object, or -E2BIG. */
 static int record_format(
 	const json_t *record, char text[static LEDGER_RECORD_BYTES_MAX], size_t *ret_bytes)
 {
-	size_t n_failed = memory_n_failed(), n_bytes;
+	size_t n_bytes;
 
 	if (!json_is_object(record))
 		return -EINVAL;
 	n_bytes = json_dumpb(record, text, LEDGER_RECORD_BYTES_MAX, JSON_COMPACT);
-	if (n_bytes == 0 || memory_n_failed() != n_failed)
-		return -ENOMEM;
+	if (n_bytes == 0)
+		return -EINVAL;
 	if (n_bytes >= LEDGER_RECORD_BYTES_MAX)
 		return -E2BIG;
 

@@ -142,7 +142,7 @@ static int call_status(struct varlink_call *call, json_t *parameters, void *user
 	if (agent_clock_is_behind(agent, &now))
 		json_object_set_new(status, "clockBehindUntil",
 			shape_time((int64_t)(agent->latest_usec / USEC_PER_SEC)));
-	return varlink_call_reply_whole(call, status);
+	return varlink_call_reply(call, status);
 }
 
 struct listing {
@@ -174,7 +174,7 @@ static int call_list_grants(struct varlink_call *call, json_t *parameters, void 
 						: not_permitted(call);
 	}
 	(void)registry_foreach(agent->registry, list_grant, &listing);
-	return varlink_call_reply_whole(call, json_pack("{s:o}", "grants", listing.list));
+	return varlink_call_reply(call, json_pack("{s:o}", "grants", listing.list));
 }
 
 static int list_session(const struct session *session, void *userdata)
@@ -192,7 +192,7 @@ static int call_list_sessions(struct varlink_call *call, json_t *parameters, voi
 		return not_permitted(call);
 	list = json_array();
 	(void)sessions_foreach(agent->sessions, list_session, list);
-	return varlink_call_reply_whole(call, json_pack("{s:o}", "sessions", list));
+	return varlink_call_reply(call, json_pack("{s:o}", "sessions", list));
 }
 
 static int call_list_denied(struct varlink_call *call, json_t *parameters, void *userdata)
@@ -211,7 +211,7 @@ static int call_list_denied(struct varlink_call *call, json_t *parameters, void 
 	list = json_array();
 	for (size_t i = 0; i < elements.n; i++)
 		json_array_append_new(list, shape_denied(&elements.elements[i]));
-	return varlink_call_reply_whole(call, json_pack("{s:o}", "denied", list));
+	return varlink_call_reply(call, json_pack("{s:o}", "denied", list));
 }
 
 static json_t *explanation(
@@ -288,8 +288,7 @@ static int call_explain(struct varlink_call *call, json_t *parameters, void *use
 		return varlink_call_invalid_parameter(call, "port");
 	if (!protocol || protocol_parse(protocol, &protocols) < 0 || protocols == PROTOCOL_ANY)
 		return varlink_call_invalid_parameter(call, "protocol");
-	return varlink_call_reply_whole(
-		call, explain(userdata, &prefix, (uint16_t)port, protocols));
+	return varlink_call_reply(call, explain(userdata, &prefix, (uint16_t)port, protocols));
 }
 
 static bool reason_is_valid(const char *reason)
@@ -479,7 +478,7 @@ static int call_list_events(struct varlink_call *call, json_t *parameters, void 
 		json_decref(list);
 		return failed(call, status, "can't read the audit log");
 	}
-	return varlink_call_reply_whole(call,
+	return varlink_call_reply(call,
 		json_pack("{s:o, s:I}", "events", list, "newest",
 			(json_int_t)audit_newest(agent->audit)));
 }

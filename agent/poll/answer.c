@@ -55,12 +55,12 @@ static int parse(
 	const char *text, size_t n_bytes, json_t **ret, char reason[static ANSWER_REASON_MAX])
 {
 	char why[128];
-	int r;
 
 	if (count_values(text, n_bytes) > ANSWER_DOCUMENTS_MAX + OTHER_VALUES_MAX)
 		return wrong(reason, "the answer has more than %d values", ANSWER_DOCUMENTS_MAX);
-	r = json_parse_object(text, n_bytes, ret, why, sizeof(why));
-	return r == -EINVAL ? wrong(reason, "the answer is not JSON as it should be: %s", why) : r;
+	if (json_parse_object(text, n_bytes, ret, why, sizeof(why)) < 0)
+		return wrong(reason, "the answer is not JSON as it should be: %s", why);
+	return 0;
 }
 
 static int read_cursor(const json_t *object, bool needs_cursor, struct answer *answer,
