@@ -289,7 +289,8 @@ static int config_new(struct config **ret)
 	return 0;
 }
 
-int config_parse(const char *path, const char *text, struct config **ret, char **ret_error)
+int config_parse(
+	const char *path, const char *text, bool lenient, struct config **ret, char **ret_error)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
 	_cleanup_(freep) char *parsed = strdup(text);
@@ -300,7 +301,8 @@ int config_parse(const char *path, const char *text, struct config **ret, char *
 	if (r == 0)
 		r = settings_set_string(&config->text, text);
 	if (r == 0)
-		r = parsed ? settings_parse(path, parsed, &format, config, ret_error) : -ENOMEM;
+		r = parsed ? settings_parse(path, parsed, lenient, &format, config, ret_error)
+			   : -ENOMEM;
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(config);
@@ -313,7 +315,7 @@ int config_load(const char *path, struct config **ret, char **ret_error)
 	int r;
 
 	r = settings_read(path, &text, ret_error);
-	return r < 0 ? r : config_parse(path, text, ret, ret_error);
+	return r < 0 ? r : config_parse(path, text, false, ret, ret_error);
 }
 
 struct config *config_free(struct config *config)

@@ -90,8 +90,10 @@ struct config {
  */
 int config_load(const char *path, struct config **ret, char **ret_error);
 
-/* The same of a text, of at most SETTINGS_FILE_BYTES_MAX; path is for messages. */
-int config_parse(const char *path, const char *text, struct config **ret, char **ret_error);
+/* The same of a text, of at most SETTINGS_FILE_BYTES_MAX; path is for messages. Lenient as
+ * settings_parse(). */
+int config_parse(
+	const char *path, const char *text, bool lenient, struct config **ret, char **ret_error);
 
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free)

@@ -6,6 +6,7 @@
 
 #include "agent/common/file.h"
 #include "agent/common/inifile.h"
+#include "agent/common/log.h"
 #include "agent/common/settings.h"
 #include "agent/common/text.h"
 
@@ -15,6 +16,7 @@ struct settings {
 	const char *path;
 	const struct settings_format *format;
 	void *target;
+	bool lenient;
 	struct inifile file;
 	const struct settings_section *section; /* NULL before the first */
 	unsigned section_line;
@@ -200,11 +202,8 @@ static char *sections_format(const struct settings_format *format)
 static int section_begin(struct settings *settings, const char *title)
 {
 	_cleanup_(freep) char *titles = NULL;
-	int r;
 
-	r = section_end(settings);
-	if (r < 0)
-		return r;
+	settings->section = NULL;
 	for (size_t i = 0; i < settings->format->n_sections; i++) {
 		const struct settings_section *section = &settings->format->sections[i];
 		size_t n = strlen(section->name);
@@ -270,6 +269,13 @@ static int entry_read(struct settings *settings, const char *name, const char *v
 		settings, "[%s] has no key \"%s\": its keys are %s", section->name, name, names);
 }
 
+static int pass_over(struct settings *settings)
+{
+	log_line(LOG_WARNING, "passed over: %s", settings->error);
+	free(TAKE_PTR(settings->error));
+	return 0;
+}
+
 static int read_lines(struct settings *settings)
 {
 	const char *reason;
@@ -277,10 +283,16 @@ static int read_lines(struct settings *settings)
 	int r;
 
 	while ((r = inifile_next(&settings->file, &name, &value, &reason)) > 0) {
-		if (r == INIFILE_SECTION)
+		if (r == INIFILE_SECTION) {
+			r = section_end(settings);
+			if (r < 0)
+				return r;
 			r = section_begin(settings, name);
-		else
+		} else {
 			r = entry_read(settings, name, value);
+		}
+		if (r == -EINVAL && settings->lenient)
+			r = pass_over(settings);
 		if (r < 0)
 			return r;
 	}
@@ -324,14 +336,15 @@ int settings_read(const char *path, char **ret_text, char **ret_error)
 	return r;
 }
 
-int settings_parse(const char *path, char *text, const struct settings_format *format, void *target,
-	char **ret_error)
+int settings_parse(const char *path, char *text, bool lenient, const struct settings_format *format,
+	void *target, char **ret_error)
 {
 	_cleanup_(freep) struct title *titles = calloc(SECTIONS_MAX, sizeof(*titles));
 	struct settings settings = {
 		.path = path,
 		.format = format,
 		.target = target,
+		.lenient = lenient,
 		.titles = titles,
 		.file.rest = text,
 	};
@@ -352,5 +365,5 @@ int settings_load(
 	int r;
 
 	r = settings_read(path, &text, ret_error);
-	return r < 0 ? r : settings_parse(path, text, format, target, ret_error);
+	return r < 0 ? r : settings_parse(path, text, false, format, target, ret_error);
 }

@@ -79,10 +79,11 @@ int settings_load(
 	const char *path, const struct settings_format *format, void *target, char **ret_error);
 
 /* Its two steps: the file's text into ret_text (allocated, owned by the caller); what a text says,
- * which is cut up for it, path being for messages. */
+ * which is cut up for it, path being for messages. Where lenient, sections that there are not and
+ * lines that can't be read are passed over, and logged. */
 int settings_read(const char *path, char **ret_text, char **ret_error);
-int settings_parse(const char *path, char *text, const struct settings_format *format, void *target,
-	char **ret_error);
+int settings_parse(const char *path, char *text, bool lenient, const struct settings_format *format,
+	void *target, char **ret_error);
 
 /* Note what is wrong: with the line that is being read; with the section that ends, at its first
  * line; with the file. Return -EINVAL or -ENOMEM. */

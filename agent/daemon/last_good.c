@@ -112,7 +112,8 @@ int last_good_load(const char *path, struct config **ret)
 	config = strlen(text) == n_bytes ? skip_heading(text, path, &mode) : NULL;
 	if (!config)
 		return -EINVAL;
-	r = config_parse(kept_path, config, ret, &error);
+	/* It may be another version's: a gate by what this one knows of it is better than none. */
+	r = config_parse(kept_path, config, true, ret, &error);
 	if (r == 0)
 		(*ret)->mode = mode;
 	return r;

@@ -59,8 +59,11 @@ def test_stop_and_start_leave_no_gap(guarded, measure):
 
 
 def test_a_configuration_that_the_new_version_refuses(guarded, measure):
-    """The gate stands as it was, the package is installed, the last good one is in force, and the journal says why."""
-    guarded.write("/etc/jitgate/agent.conf", guarded.path("/etc/jitgate/agent.conf").read_text() + "mood = 1\n")
+    """It may be what was good for the one before, too. The gate stands as it was, the package is installed, what the new
+    one knows of it is in force, and the journal says why."""
+    for path in guarded.path("/etc/jitgate/agent.conf"), guarded.path("/var/lib/jitgate/agent.conf"):
+        with path.open("a") as file:
+            file.write("mood = 1\n")
     with guarded.watched(measure, "upgrade to a version that refuses the configuration"):
         assert "agent.conf:" in by_upgrade(guarded)
         guarded.await_active()
@@ -69,6 +72,7 @@ def test_a_configuration_that_the_new_version_refuses(guarded, measure):
         messages = [str(r["MESSAGE"]) for r in guarded.journal("--boot", "--unit=jitgated")]
         assert any("agent.conf:" in message and "mood" in message for message in messages)
         assert "mood" in guarded.status()["configurationError"]
+        assert not guarded.is_open(guarded.network.stranger)
         guarded.configure()
         guarded.systemctl("reload", "jitgated")
         assert "configurationError" not in guarded.status()
