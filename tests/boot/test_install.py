@@ -84,8 +84,14 @@ def test_users_and_directories(machine):
     assert not int(status[0].split()[1], 8) & 0o022
     assert machine.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "jitgate", "submit", "--json",
                        "-", input=machine.sign_grant(machine.network.requester)).returncode == 0
-    done = machine.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "jitgate", "grants", check=False)
-    assert done.returncode == 1 and "group jitgate" in done.stderr
+    for command in "grants", "audit":
+        done = machine.run("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "jitgate", command, check=False)
+        assert done.returncode == 1 and "group jitgate" in done.stderr
+        machine.run("setpriv", "--reuid=nobody", "--regid=jitgate", "--clear-groups", "jitgate", command)
+    # The server's keys lie there.
+    machine.apt("remove", "jitgate-server")
+    machine.apt("install", "jitgate-server")
+    assert mode(machine, "/etc/jitgate-server") == 0o750
 
 
 def test_a_bad_configuration_is_told(machine):

@@ -53,7 +53,7 @@ def test_purging_after_a_removal(guarded):
     assert "/var/lib/jitgate" in said and not guarded.path("/var/lib/jitgate").exists()
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped", "does not start", "hangs"])
+@pytest.mark.parametrize("how", ["killed", "stopped", "does not start", "kept by policy", "hangs"])
 def test_removing_with_the_daemon_not_well(guarded, how):
     """The gate goes all the same."""
     if how == "killed":
@@ -65,6 +65,8 @@ def test_removing_with_the_daemon_not_well(guarded, how):
     elif how == "does not start":
         guarded.write("/etc/jitgate/agent.conf", "nonsense\n")
         guarded.systemctl("restart", "jitgated", check=False)
+    elif how == "kept by policy":
+        guarded.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
     else:
         guarded.write("/etc/systemd/system/jitgated.service.d/stop.conf", "[Service]\nTimeoutStopSec=2\n")
         guarded.systemctl("daemon-reload")
