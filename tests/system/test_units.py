@@ -83,7 +83,8 @@ def test_its_users(tmp_path):
     for program in PROGRAMS:
         user = re.search(r"^User=(.*)$", unit_text(program), re.M).group(1)
         assert re.search(f"^{user}:", made, re.M)
-    assert re.search(f"^jitgate:.*:{USER}$", (tmp_path / "etc" / "group").read_text(), re.M)
+    readers = re.search("^jitgate:.*:(.*)$", (tmp_path / "etc" / "group").read_text(), re.M).group(1)
+    assert set(readers.split(",")) == {USER, "jitgated"}
 
 
 @pytest.fixture
