@@ -11,11 +11,13 @@
 /* A ledger is written anew when it holds twice what may be needed, and this. */
 #define COMPACT_RECORDS_MIN 256
 
+/* So is one that the clock has ended: where the wall clock had been set back, its record alone
+ * keeps it from coming back. */
 static bool is_revoked(const struct agent *agent, const char *id)
 {
 	const struct registry_entry *entry = id ? registry_find(agent->registry, id) : NULL;
 
-	return entry && entry->revoked;
+	return entry && (entry->revoked || (entry->grant && entry->grant->state == GRANT_EXPIRED));
 }
 
 bool revocation_is_needed(const struct agent *agent, const json_t *record)

@@ -236,3 +236,23 @@ def test_the_earlier_of_two_clocks_ends_a_grant(agent, shift, survives):
         await_(lambda: granted(agent.namespace) == [], what="it is shut")
         assert agent.call("ListGrants")["grants"] == []
         assert agent.audit("grant_expired")
+
+
+def test_what_the_other_clock_has_ended_outlasts_the_ledger_that_told_it(agent):
+    """Its end stands in the ledger alone: the time noted there is before it. Written anew, the ledger still has it."""
+    agent.start()
+    document = agent.sign_grant("22/tcp", "192.0.2.7", jti="g")
+    agent.submit(document)
+    agent.kill()
+    ledger = agent.directory / "state" / "ledger"
+    ledger.write_bytes(ledger.read_bytes().rstrip(b"\n") + b"\n" + 600 * b'{"clock":1}\n')
+    agent.wrapper = ["unshare", "--time", "--boottime", "7200"]
+    agent.start()
+    assert agent.await_audit("grant_expired")["grant"] == "g"
+    await_(lambda: ledger.read_bytes().count(b'"clock"') < 10, what="the ledger is written anew")
+    agent.kill()
+    agent.wrapper = []  # as after a reboot: this clock has not been as far
+    (agent.directory / "run" / "ledger").unlink()
+    agent.start()
+    assert agent.call("ListGrants")["grants"] == [] and granted(agent.namespace) == []
+    assert refusal(agent, document) in ("revoked", "expired")
