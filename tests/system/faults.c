@@ -43,7 +43,8 @@ struct faults {
 	volatile uint32_t fail_at; /* the call that fails, from 1; or 0 */
 	volatile uint32_t n_calls;
 	volatile uint32_t n_failed;
-	char where[112]; /* the first that failed */
+	char only[16]; /* the system call by that name alone; or "" */
+	char where[96]; /* the first that failed */
 };
 
 static struct faults *faults;
@@ -157,6 +158,8 @@ static int system_call_error(int number)
 
 		if (calls[i].number != number)
 			continue;
+		if (faults->only[0] && strcmp(faults->only, calls[i].name) != 0)
+			return 0;
 		switch (count_and_judge()) {
 		case 0:
 			return 0;
@@ -174,7 +177,8 @@ static int system_call_error(int number)
 
 static void on_system_call(int signal, siginfo_t *info, void *context)
 {
-	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+	ucontext_t *caller = context;
+	greg_t *registers = caller->uc_mcontext.gregs;
 	int error = system_call_error(info->si_syscall);
 
 	(void)signal;
@@ -183,6 +187,10 @@ static void on_system_call(int signal, siginfo_t *info, void *context)
 		: raw_call(info->si_syscall, registers[REG_RDI], registers[REG_RSI],
 			  registers[REG_RDX], registers[REG_R10], registers[REG_R8],
 			  registers[REG_R9]);
+	/* The return from here sets the mask that was found at the entry. */
+	if (info->si_syscall == SYS_rt_sigprocmask)
+		raw_call(SYS_rt_sigprocmask, SIG_BLOCK, 0, (long)&caller->uc_sigmask,
+			sizeof(uint64_t), 0, 0);
 }
 
 /* The C library's sigaction() would have the handler return through itself. */
@@ -193,7 +201,8 @@ static int catch_system_calls(void)
 		unsigned long flags;
 		void (*restorer)(void);
 		uint64_t mask;
-	} action = { on_system_call, SA_SIGINFO | 0x04000000 /* SA_RESTORER */, raw_return, 0 };
+	} action = { on_system_call, SA_SIGINFO | SA_NODEFER | 0x04000000 /* SA_RESTORER */,
+		raw_return, 0 };
 
 	if (raw_call(SYS_rt_sigaction, SIGSYS, (long)&action, 0, sizeof(action.mask), 0, 0) < 0)
 		return -1;

@@ -9,12 +9,13 @@ import struct
 
 # kind: "memory" or "system"; at: which call of those made while it is armed fails, from 1, or 0 for none;
 # lasting: all that follow fail too; choice: which of a call's errors; kills: instead, it kills the program
-# before the call is made.
-Fault = collections.namedtuple("Fault", "kind at lasting choice kills", defaults=(0, False, 0, False))
+# before the call is made; only: of system calls, those of this name alone count.
+Fault = collections.namedtuple("Fault", "kind at lasting choice kills only",
+                               defaults=(0, False, 0, False, ""))
 
 
 class Faults:
-    _LAYOUT = struct.Struct("=5B3x3I112s")
+    _LAYOUT = struct.Struct("=5B3x3I16s96s")
 
     def __init__(self, directory, library):
         path = directory / "faults"
@@ -30,7 +31,7 @@ class Faults:
         """From now on calls count."""
         self.disarm()
         self._LAYOUT.pack_into(self._page, 0, 0, 0, fault.lasting, fault.choice, fault.kills,
-                               fault.at, 0, 0, b"")
+                               fault.at, 0, 0, fault.only.encode(), b"")
         self._page[0 if fault.kind == "system" else 1] = 1
 
     def disarm(self):
@@ -59,4 +60,4 @@ class Faults:
     @property
     def where(self):
         """The call that failed first: a system call's name, or what asked for memory."""
-        return self._fields[8].rstrip(b"\0").decode()
+        return self._fields[9].rstrip(b"\0").decode()
