@@ -6,6 +6,7 @@
 #include <syslog.h>
 #include <systemd/sd-id128.h>
 
+#include "agent/common/memory.h"
 #include "agent/common/times.h"
 #include "agent/daemon/admission.h"
 #include "agent/daemon/gatekeeper.h"
@@ -16,10 +17,13 @@
 int document_digest(const char *text, size_t n_bytes, uint8_t ret[static DOCUMENT_DIGEST_BYTES])
 {
 	const char *signature = memrchr(text, '.', n_bytes);
+	const size_t n_failed = memory_n_failed();
 
 	if (signature)
 		n_bytes = signature - text;
-	return EVP_Digest(text, n_bytes, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -EIO;
+	if (EVP_Digest(text, n_bytes, ret, NULL, EVP_sha256(), NULL) == 1)
+		return 0;
+	return memory_n_failed() != n_failed ? -ENOMEM : -EIO;
 }
 
 /* digest: NULL where the document can't be read. */

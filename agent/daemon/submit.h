@@ -36,6 +36,7 @@ int submit_local_revocation(struct agent *agent, const char *id, bool kill_sessi
 
 /*
  * SHA-256 of what a document's signature is over (RFC 7515's signing input): a second valid
- * signature, which anyone can make of an ECDSA one, is still the same document. Returns 0 or -EIO.
+ * signature, which anyone can make of an ECDSA one, is still the same document. Returns 0, -ENOMEM
+ * or -EIO.
  */
 int document_digest(const char *text, size_t n_bytes, uint8_t ret[static DOCUMENT_DIGEST_BYTES]);

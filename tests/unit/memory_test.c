@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 /*
- * JSON where memory runs out: what provides it is built in here with an allocator that fails when
- * told, at each allocation in turn.
+ * JSON and digests where memory runs out: what provides it is built in here with an allocator that
+ * fails when told, at each allocation in turn.
  */
 
 #include <errno.h>
@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 
 #include <cmocka.h>
+
+#include "agent/daemon/submit.h"
 
 static size_t n_left = SIZE_MAX;
 
@@ -77,10 +79,32 @@ static void a_program_ends_where_json_has_no_memory(void **state)
 	assert_true(n > 5);
 }
 
+static void a_digest_says_that_there_was_no_memory(void **state)
+{
+	uint8_t digest[DOCUMENT_DIGEST_BYTES];
+	size_t n;
+	int status;
+
+	(void)state;
+	/* OpenSSL makes itself ready but once. */
+	assert_int_equal(document_digest("a.b.c", 5, digest), 0);
+	for (n = 0;; n++) {
+		n_left = n;
+		status = document_digest("a.b.c", 5, digest);
+		n_left = SIZE_MAX;
+		if (status == 0)
+			break;
+		assert_int_equal(status, -ENOMEM);
+	}
+	assert_true(n > 0);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(
-		a_program_ends_where_json_has_no_memory) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_program_ends_where_json_has_no_memory),
+		cmocka_unit_test(a_digest_says_that_there_was_no_memory),
+	};
 
 	return cmocka_run_group_tests_name("memory", tests, NULL, NULL);
 }
