@@ -23,6 +23,7 @@ static const char *const code_names[REFUSAL_CODE_COUNT] = {
 	[REFUSAL_STALE_POLICY] = "stale_policy",
 	[REFUSAL_CLOCK_BEHIND] = "clock_behind",
 	[REFUSAL_CAPACITY] = "capacity",
+	[REFUSAL_LEDGER_UNREAD] = "ledger_unread",
 };
 
 const char *refusal_code_name(enum refusal_code code)
@@ -42,7 +43,8 @@ enum refusal_code refusal_code_find(const char *name)
 
 bool refusal_passes(enum refusal_code code)
 {
-	return code == REFUSAL_CLOCK_BEHIND || code == REFUSAL_CAPACITY;
+	return code == REFUSAL_CLOCK_BEHIND || code == REFUSAL_CAPACITY ||
+		code == REFUSAL_LEDGER_UNREAD;
 }
 
 bool refusal_is_of_trust(enum refusal_code code)

@@ -48,6 +48,10 @@ static int judge_grant(
 	size_t n_prefixes = registry_count_prefixes(admission->registry);
 	int status;
 
+	if (admission->ledger_unread)
+		return refuse(refusal, REFUSAL_LEDGER_UNREAD,
+			"a ledger can't be read to its end, where the grant may have been revoked: "
+			"the agent's log says what to do");
 	status = judge_clock(admission, document, refusal);
 	if (status != 0)
 		return status;

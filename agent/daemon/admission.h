@@ -14,6 +14,7 @@ struct admission {
 	int64_t latest; /* the latest time this agent has seen */
 	const struct document *policy; /* the signed one in force, or NULL */
 	size_t max_grants;
+	bool ledger_unread; /* what was revoked is not all known */
 };
 
 /* A grant may have 64 prefixes at each of 64 ports; all that are live together so many for each of
@@ -28,8 +29,8 @@ enum admission_answer {
 
 /*
  * Returns ADMITTED, KNOWN, or REFUSED with the refusal filled in. digest is document_digest()'s.
- * Codes are given in this order: duplicate_id, clock_behind, expired, revoked, those of
- * policies_check(), capacity; and stale_policy.
+ * Codes are given in this order: duplicate_id, ledger_unread, clock_behind, expired, revoked, those
+ * of policies_check(), capacity; and stale_policy.
  */
 int admission_judge(const struct admission *admission, const struct document *document,
 	const uint8_t digest[static DOCUMENT_DIGEST_BYTES], struct refusal *refusal);

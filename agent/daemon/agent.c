@@ -128,8 +128,7 @@ static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source, (void)usec;
 	agent->catch_up_source = sd_event_source_disable_unref(agent->catch_up_source);
-	if (restore_all(agent) == 0 && gatekeeper_install(agent) == 0)
-		(void)restore_tell(agent);
+	(void)restore_again(agent);
 	return watch_catching_up(agent);
 }
 
@@ -410,6 +409,7 @@ struct agent *agent_free(struct agent *agent)
 	sd_event_source_disable_unref(agent->clock_source);
 	sd_event_source_disable_unref(agent->legacy_source);
 	sd_event_source_disable_unref(agent->catch_up_source);
+	sd_event_source_disable_unref(agent->unread_source);
 	sd_event_source_disable_unref(agent->retry_source);
 	sd_event_source_disable_unref(agent->compact_source);
 	sd_event_source_disable_unref(agent->time_source);
@@ -492,14 +492,10 @@ static int reload_swap(struct agent *agent, struct config **config, struct trust
 	audit_set_bytes_max(agent->audit, agent->config->log_bytes_max);
 	trust_free(agent->trust);
 	agent->trust = TAKE_PTR(*trust);
-	if (agent->trust_failed) {
-		/* What the ledger has can be verified now. */
+	if (agent->trust_failed || agent->unread_usec > 0) {
+		/* What the ledgers have can be verified now, or read. */
 		agent->trust_failed = false;
-		status = restore_all(agent);
-		if (status == 0)
-			status = gatekeeper_install(agent);
-		if (status == 0)
-			status = restore_tell(agent);
+		status = restore_again(agent);
 		if (status < 0)
 			log_line(LOG_ERR, "can't restore grants: %s", strerror(-status));
 	}

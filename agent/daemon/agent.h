@@ -55,6 +55,10 @@ struct agent {
 	bool trust_failed; /* the trust file could not be read: nothing is signed for, nothing
 			      forgotten */
 
+	uint64_t unread_usec; /* CLOCK_BOOTTIME: since when a ledger can't be read to its end, where
+				 revocations may stand: no grant comes back or is admitted, nothing
+				 is forgotten; 0: all is read */
+
 	struct refusals refusals;
 
 	struct trial trial; /* mode.h: of enforcing, where the configuration says audit */
@@ -93,6 +97,7 @@ struct agent {
 	sd_event_source *compact_source; /* a ledger has grown */
 	sd_event_source *time_source; /* notes the time while grants are live */
 	sd_event_source *catch_up_source; /* the clock is behind until then */
+	sd_event_source *unread_source; /* the ledgers are read again */
 	sd_event_source *trial_source; /* the end of the trial */
 };
 

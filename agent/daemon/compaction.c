@@ -112,9 +112,9 @@ static int on_compact(sd_event_source *source, void *userdata)
 
 	(void)source;
 	agent->compact_source = sd_event_source_disable_unref(agent->compact_source);
-	/* What the clock, or a trust file that can't be read, keeps from coming back must still be
-	 * there when it may. */
-	if (agent_clock_is_behind(agent, &now) || agent->trust_failed)
+	/* What the clock, or a trust file or a ledger that can't be read, keeps from coming back
+	 * must still be there when it may. */
+	if (agent_clock_is_behind(agent, &now) || agent->trust_failed || agent->unread_usec > 0)
 		return 0;
 	if (has_grown(agent, agent->ledger))
 		compact_ledger(agent, agent->ledger, true);

@@ -14,6 +14,10 @@
 #include "agent/daemon/submit.h"
 #include "agent/daemon/untold.h"
 
+/* How long after it failed a ledger is read again. */
+#define UNREAD_USEC_MIN (10 * USEC_PER_SEC)
+#define UNREAD_USEC_MAX (600 * USEC_PER_SEC)
+
 /* A grant that was read and is not judged yet: whether it comes back depends on what follows it. */
 struct pending {
 	struct registry_entry *entry;
@@ -228,7 +232,7 @@ static bool pending_may_return(
 	const struct document *document = pending->document;
 	struct refusal refusal;
 
-	if (pending->entry->revoked)
+	if (pending->entry->revoked || agent->unread_usec > 0)
 		return false;
 	if (pending->origin == GRANT_LOCAL)
 		return pending->same_boot &&
@@ -265,8 +269,9 @@ static int restore_grant(struct agent *agent, struct pending *pending, const str
 		(pending->entry->untold_end && !pending_is_over(agent, pending)))
 		return restore_let_in(pending);
 	if (!pending_may_return(agent, pending, now)) {
-		/* Behind the clock it is not known either, so that it is read again later. A
-		 * revocation is of use until its grant's time is over. */
+		/* Behind the clock, or behind a ledger that is not read, it is not known either, so
+		 * that it is read again later. A revocation is of use until its grant's time is
+		 * over. */
 		if (!pending->entry->revoked || pending_is_over(agent, pending))
 			registry_drop(agent->registry, pending->entry);
 		return 0;
@@ -339,29 +344,28 @@ static void report_damage(struct agent *agent, const char *directory,
 		});
 }
 
-static int read_ledger(
-	struct restoration *restoration, struct ledger *ledger, const char *directory)
+/* Told once, though it is read again and again. */
+static void report_unread(struct agent *agent, const char *directory, int error)
 {
-	struct ledger_damage damage = {};
-	int status;
+	char message[512];
 
-	if (!ledger)
-		return 0;
-	restoration->n_unverified = 0;
-	status = ledger_read(ledger, on_record, restoration, &damage);
-	if (status == -ENOMEM)
-		return status;
-	if (status < 0)
-		log_line(LOG_ERR, "can't read the ledger in %s: %s", directory, strerror(-status));
-	report_damage(restoration->agent, directory, &damage, restoration->n_unverified);
-	return 0;
-}
-
-static int on_session_record(json_t *record, void *userdata)
-{
-	struct agent *agent = userdata;
-
-	return sessions_restore(agent->sessions, record) == -ENOMEM ? -ENOMEM : 0;
+	if (agent->unread_usec > 0)
+		return;
+	snprintf(message, sizeof(message),
+		"The ledger in %s could not be read to its end, where revocations may stand: no "
+		"grant comes back, and none is admitted by document, until it can be",
+		directory);
+	log_line(LOG_ERR,
+		"%s (%s); it is tried again; where it is lost, stop jitgated, remove it, and start "
+		"jitgated again: grants are then submitted anew",
+		message, strerror(-error));
+	audit_write(agent->audit,
+		&(struct audit_record){
+			.type = AUDIT_LEDGER_DAMAGED,
+			.message = message,
+			.reason = strerror(-error),
+			.details = json_pack("{s:b}", "unread", true),
+		});
 }
 
 static int open_ledger(const char *directory, struct ledger **ledger)
@@ -378,30 +382,96 @@ static int open_ledger(const char *directory, struct ledger **ledger)
 	status = ledger_open(path, ledger);
 	if (status == -EWOULDBLOCK)
 		return status;
-	if (status < 0)
-		log_line(LOG_ERR, "can't open %s: %s; what comes now will not survive", path,
-			strerror(-status));
-	return 0;
+	return status;
 }
 
 int restore_open(struct agent *agent)
 {
-	int status = open_ledger(agent->config->state_directory, &agent->ledger);
+	const struct config *config = agent->config;
+	int status = open_ledger(config->state_directory, &agent->ledger);
 
-	return status < 0 ? status : open_ledger(agent->config->runtime_directory, &agent->runtime);
+	if (status != -EWOULDBLOCK && status != -ENOMEM)
+		status = open_ledger(config->runtime_directory, &agent->runtime);
+	return status == -EWOULDBLOCK || status == -ENOMEM ? status : 0;
 }
 
+/* Returns 0, -ENOMEM, or another -errno where not all of it was read. */
+static int read_ledger(
+	struct restoration *restoration, struct ledger **ledger, const char *directory)
+{
+	struct ledger_damage damage;
+	int status = open_ledger(directory, ledger);
+
+	/* Without its directory there has been none. */
+	if (status == -ENOENT || status == -ENOTDIR) {
+		log_line(LOG_ERR, "can't make a ledger in %s: %s; what comes now will not survive",
+			directory, strerror(-status));
+		return 0;
+	}
+	restoration->n_unverified = 0;
+	if (status == 0)
+		status = ledger_read(*ledger, on_record, restoration, &damage);
+	if (status == 0)
+		report_damage(restoration->agent, directory, &damage, restoration->n_unverified);
+	else if (status != -ENOMEM)
+		report_unread(restoration->agent, directory, status);
+	return status;
+}
+
+/* Both, also where the first can't be: each may have what closes. */
 static int read_ledgers(struct restoration *restoration)
 {
 	struct agent *agent = restoration->agent;
-	int status;
+	const struct config *config = agent->config;
+	int durable, runtime;
 
 	restoration->durable = true;
-	status = read_ledger(restoration, agent->ledger, agent->config->state_directory);
+	durable = read_ledger(restoration, &agent->ledger, config->state_directory);
 	restoration->durable = false;
-	return status < 0
-		? status
-		: read_ledger(restoration, agent->runtime, agent->config->runtime_directory);
+	runtime = durable == -ENOMEM
+		? 0
+		: read_ledger(restoration, &agent->runtime, config->runtime_directory);
+	if (durable == -ENOMEM || runtime == -ENOMEM)
+		return -ENOMEM;
+	if (durable == 0 && runtime == 0)
+		agent->unread_usec = 0;
+	else if (agent->unread_usec == 0)
+		agent->unread_usec = clock_boottime_usec();
+	return 0;
+}
+
+static int on_session_record(json_t *record, void *userdata)
+{
+	struct agent *agent = userdata;
+
+	return sessions_restore(agent->sessions, record) == -ENOMEM ? -ENOMEM : 0;
+}
+
+static int on_unread(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct agent *agent = userdata;
+
+	(void)source, (void)usec;
+	agent->unread_source = sd_event_source_disable_unref(agent->unread_source);
+	(void)restore_again(agent);
+	return 0;
+}
+
+/* After as long again as it could not be: a read that fails may take its time. */
+static void watch_unread(struct agent *agent)
+{
+	uint64_t wait_usec;
+
+	agent->unread_source = sd_event_source_disable_unref(agent->unread_source);
+	if (agent->unread_usec == 0)
+		return;
+	wait_usec = clock_boottime_usec() - agent->unread_usec;
+	if (wait_usec < UNREAD_USEC_MIN)
+		wait_usec = UNREAD_USEC_MIN;
+	if (wait_usec > UNREAD_USEC_MAX)
+		wait_usec = UNREAD_USEC_MAX;
+	(void)sd_event_add_time_relative(agent->event, &agent->unread_source, CLOCK_BOOTTIME,
+		wait_usec, USEC_PER_SEC, on_unread, agent);
 }
 
 int restore_all(struct agent *agent)
@@ -426,7 +496,17 @@ int restore_all(struct agent *agent)
 	forget_revocations(agent, revocations);
 	if (status == 0 && agent->runtime)
 		status = ledger_read(agent->runtime, on_session_record, agent, &damage);
+	watch_unread(agent);
 	return status == -ENOMEM ? status : 0;
+}
+
+int restore_again(struct agent *agent)
+{
+	int status = restore_all(agent);
+
+	if (status == 0)
+		status = gatekeeper_install(agent);
+	return status < 0 ? status : restore_tell(agent);
 }
 
 static int tell_entry(struct registry_entry *entry, void *userdata)

@@ -5,16 +5,21 @@
 
 #include "agent/daemon/agent.h"
 
-/* Opens both ledgers. One that can't be opened is told to standard error and done without. Returns
- * 0; -EWOULDBLOCK where another daemon has them; -ENOMEM. */
+/* Opens both ledgers; one that can't be opened now is tried again when it is read. Returns 0;
+ * -EWOULDBLOCK where another daemon has them; -ENOMEM. */
 int restore_open(struct agent *agent);
 
 /*
  * Takes in what the ledgers hold: policy, revocations, grants that are not over, sessions. The
  * kernel is told afterwards, by gatekeeper_install(). May be called again: what is known already is
- * passed over. Returns 0 or -ENOMEM.
+ * passed over. Where a ledger can't be read to its end, what was read of it closes and opens
+ * nothing; that is told, and it is read again by and by. Returns 0 or -ENOMEM.
  */
 int restore_all(struct agent *agent);
+
+/* Once more, for what could not come back before, with the kernel and the audit log told. Returns 0
+ * or -errno. */
+int restore_again(struct agent *agent);
 
 /* Once the gate is as they say: tells the audit log of the beginnings and ends that a daemon before
  * this one had no time to tell. */

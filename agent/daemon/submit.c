@@ -228,6 +228,7 @@ static int judge(struct agent *agent, const struct document *document, const uin
 		.latest = (int64_t)(agent->latest_usec / USEC_PER_SEC),
 		.policy = agent->policy,
 		.max_grants = agent->config->max_grants,
+		.ledger_unread = agent->unread_usec > 0,
 	};
 
 	return admission_judge(&admission, document, digest, refusal);

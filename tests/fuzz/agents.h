@@ -148,6 +148,7 @@ static inline void agents_stop(struct agent *agent)
 	agent->n_subscribers = 0;
 	mode_stop(agent);
 	source_drop(&agent->catch_up_source);
+	source_drop(&agent->unread_source);
 	source_drop(&agent->compact_source);
 	source_drop(&agent->time_source);
 	agent->sessions = sessions_free(agent->sessions);
@@ -162,7 +163,7 @@ static inline void agents_stop(struct agent *agent)
 	agent->config->mode = MODE_AUDIT;
 	agent->trial = (struct trial){};
 	agent->refusals = (struct refusals){};
-	agent->latest_usec = agent->retry_usec = agent->repaired_usec = 0;
+	agent->latest_usec = agent->retry_usec = agent->repaired_usec = agent->unread_usec = 0;
 }
 
 static inline void on_audit_record(json_t *record, void *userdata)

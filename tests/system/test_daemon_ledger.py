@@ -6,13 +6,15 @@ grant last longer than its document says. What is not: whoever writes here is ro
 user, and may take lines away, a revocation's or a policy's among them; the audit log tells of both.
 """
 
+import itertools
 import json
 import time
 
 import pytest
 
+from faults import Fault, Faults
 from forge import Forge, encode, grant_claims
-from harness import VarlinkError, await_, new_key, port_claim
+from harness import VarlinkError, allowing, await_, new_key, port_claim
 from kernel import assert_as_granted, granted
 
 
@@ -294,3 +296,86 @@ def test_revocations_do_not_stay_for_ever(agent):
         agent.grant("22/tcp", "192.0.2.7")
     await_(lambda: ledger_path(agent).read_bytes().count(b'"revokes"') < 50,
            what="the ledger is written anew")
+
+
+@pytest.fixture
+def faults(agent, fault_library, tmp_path):
+    faults = Faults(tmp_path, fault_library)
+    agent.environment.update(faults.environment)
+    return faults
+
+
+@pytest.fixture
+def parted(filled):
+    """The revocation stands far behind what it revokes: in another part that is read."""
+    *grants, revocation = records_bytes(filled).splitlines(keepends=True)
+    ledger_path(filled).write_bytes(b"".join(grants) + 20_000 * b'{"clock":1}\n' + revocation)
+    return filled
+
+
+def start_unread(agent, faults, fault):
+    """As after a reboot; returns what is told of ledgers that could not be read."""
+    n = len(agent.audit("ledger_damaged"))
+    agent.namespace.call("nft", "delete", "table", "inet", "jitgate")
+    with faults.armed(fault):
+        agent.start()
+    return agent.audit("ledger_damaged")[n:]
+
+
+def test_a_ledger_that_is_not_read_to_its_end_opens_nothing(parted, faults):
+    """Each read fails in turn, in the one ledger or the other. What is behind it may be a revocation."""
+    agent, forge, unread = parted, Forge(parted.key), []
+    for at in itertools.count(1):
+        content = ledger_path(agent).read_bytes()
+        told = start_unread(agent, faults, Fault("system", at, only="pread64"))
+        if not faults.n_failed:
+            break
+        assert_as_granted(agent)
+        if told:
+            unread += told
+            assert told[0]["details"] == {"unread": True} and told[0]["reason"] == "Input/output error"
+            assert active(agent) == [] and granted(agent.namespace) == []
+            assert refusal(agent, agent.documents["b"]) == "ledger_unread"
+            assert refusal(agent, forge.sign(grant_claims(jti="new"))) == "ledger_unread"
+            assert ledger_path(agent).read_bytes() == content, "it is left alone"
+            agent.reload()
+        assert active(agent) == ["a", "c"]
+        assert refusal(agent, agent.documents["b"]) == "revoked"
+        agent.kill()
+    assert sum(f"{agent.directory}/state " in record["message"] for record in unread) > 1
+    assert any(f"{agent.directory}/run " in record["message"] for record in unread)
+    assert active(agent) == ["a", "c"]
+
+
+def test_a_ledger_that_can_t_be_read_is_read_again(parted, faults):
+    agent, told = parted, []
+    for at in range(1, 10):  # the audit log is read before
+        if not told:
+            agent.kill()
+            told = start_unread(agent, faults, Fault("system", at, lasting=True, only="pread64"))
+    assert len(agent.audit("ledger_damaged")) == 2, "once for each"
+    assert "could not be read to its end" in agent.log() and "Input/output error" in agent.log()
+    local = agent.call("Grant", ports=[port_claim("22/tcp", "*")], seconds=600, reason="test")["id"]
+    agent.submit(Forge(agent.key).revocation("c"))
+    assert active(agent) == [local]
+    await_(lambda: active(agent) == sorted(["a", local]), allowing(15), "it is read")
+    assert_as_granted(agent)
+    assert len(agent.audit("ledger_damaged")) == 2
+    agent.kill()
+    agent.start()
+    assert "b" not in active(agent) and "c" not in active(agent)
+
+
+def test_a_ledger_that_can_t_be_opened_opens_nothing(filled):
+    """What it revokes of the other ledger's grants is not known."""
+    agent, path = filled, ledger_path(filled)
+    path.rename(path.with_name("aside"))
+    path.symlink_to("aside")
+    agent.start()
+    assert active(agent) == [] and len(agent.audit("ledger_damaged")) == 1
+    assert refusal(agent, agent.documents["b"]) == "ledger_unread"
+    path.unlink()
+    path.with_name("aside").rename(path)
+    agent.reload()
+    assert active(agent) == ["a", "c"]
+    assert refusal(agent, agent.documents["b"]) == "revoked"

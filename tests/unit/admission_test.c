@@ -160,6 +160,9 @@ static void test_clocks(void **state)
 
 	world->admission.latest = NOW + 1;
 	assert_int_equal(judge(world, document), REFUSAL_CLOCK_BEHIND);
+	world->admission.ledger_unread = true;
+	assert_int_equal(judge(world, document), REFUSAL_LEDGER_UNREAD);
+	world->admission.ledger_unread = false;
 	world->admission.latest = NOW;
 	assert_int_equal(judge(world, document), REFUSAL_NONE);
 	/* Issued in the future: a minute is let pass. */
@@ -255,6 +258,7 @@ static void test_revocations(void **state)
 	_cleanup_(document_freep) struct document *document = revocation_make("r", "g");
 
 	world->admission.latest = NOW + 1000;
+	world->admission.ledger_unread = true;
 	world->admission.max_grants = 0;
 	document->issued_at = NOW + 5000;
 	assert_int_equal(judge(world, document), REFUSAL_NONE);
