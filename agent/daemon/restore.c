@@ -225,23 +225,37 @@ static bool pending_is_over(const struct agent *agent, const struct pending *pen
 	return pending->document->expires <= (int64_t)(agent->latest_usec / USEC_PER_SEC);
 }
 
-/* May it come back? A revoked one stays known, so that it can't come again. */
-static bool pending_may_return(
+/* May it come back where policies allow it? A revoked one stays known, so that it can't come again.
+ */
+static bool pending_stands(
 	const struct agent *agent, const struct pending *pending, const struct moment *now)
 {
-	const struct document *document = pending->document;
-	struct refusal refusal;
-
 	if (pending->entry->revoked || agent->unread_usec > 0)
 		return false;
 	if (pending->origin == GRANT_LOCAL)
-		return pending->same_boot &&
-			policies_check_ports(&agent->policies, document, &refusal) == 0;
+		return pending->same_boot;
 	if (pending_is_over(agent, pending))
 		return false;
-	if (agent_clock_is_behind(agent, now) && !pending->same_boot)
-		return false;
-	return policies_check(&agent->policies, document->key, document, 0, &refusal) == 0;
+	return pending->same_boot || !agent_clock_is_behind(agent, now);
+}
+
+/* Do policies, as they are now, allow it? Returns 0 or REFUSED. */
+static int pending_check(
+	const struct agent *agent, const struct pending *pending, struct refusal *refusal)
+{
+	const struct document *document = pending->document;
+
+	if (pending->origin == GRANT_LOCAL)
+		return policies_check_ports(&agent->policies, document, refusal);
+	return policies_check(&agent->policies, document->key, document, 0, refusal);
+}
+
+static bool pending_may_return(
+	const struct agent *agent, const struct pending *pending, const struct moment *now)
+{
+	struct refusal refusal;
+
+	return pending_stands(agent, pending, now) && pending_check(agent, pending, &refusal) == 0;
 }
 
 /* A revoked grant that is known again only for the sessions it has let in, or to be told of. */
@@ -289,11 +303,51 @@ static int restore_grant(struct agent *agent, struct pending *pending, const str
 	return status;
 }
 
+/* Neither over nor revoked, and not to be allowed any more. */
+static bool pending_is_refused(const struct agent *agent, const struct pending *pending,
+	const struct moment *now, struct refusal *refusal)
+{
+	return pending_stands(agent, pending, now) && !agent_clock_is_behind(agent, now) &&
+		pending->document->expires > moment_seconds(now) &&
+		pending->deadline_usec > now->boot_usec &&
+		pending_check(agent, pending, refusal) == REFUSED;
+}
+
+/* As a reload does it: what ended with what had allowed it must not come back with it. On disk
+ * before the kernel changes; told once it has. */
+static int revoke_refused(struct restoration *restoration, const struct moment *now)
+{
+	struct agent *agent = restoration->agent;
+	json_t *records = json_array();
+	struct refusal refusal;
+
+	for (size_t i = 0; i < restoration->n_pending; i++) {
+		const struct pending *pending = &restoration->pending[i];
+		struct registry_entry *entry = pending->entry;
+
+		if (!pending_is_refused(agent, pending, now, &refusal))
+			continue;
+		entry->untold_end = strdup(refusal.message);
+		if (!entry->untold_end) {
+			json_decref(records);
+			return -ENOMEM;
+		}
+		registry_mark_revoked(agent->registry, entry);
+		json_array_append_new(records,
+			record_to_tell(agent,
+				record_revoked(entry->id, refusal.message, false, now->wall_usec)));
+	}
+	(void)record_keep_all(agent, records);
+	return 0;
+}
+
 /* Unless something has failed before. Frees what is pending in any case. */
 static int restore_pending(struct restoration *restoration, int status)
 {
 	const struct moment now = moment_now();
 
+	if (status == 0)
+		status = revoke_refused(restoration, &now);
 	for (size_t i = 0; i < restoration->n_pending; i++) {
 		struct pending *pending = &restoration->pending[i];
 

@@ -12,7 +12,8 @@ import pytest
 from agent import VM_ID
 from faults import Fault, Faults
 from forge import Forge, grant_claims, revocation_claims
-from harness import allowing, await_, port_claim
+from harness import VarlinkError, allowing, await_, port_claim
+from kernel import assert_as_granted
 
 CALLS_MAX = 200
 
@@ -32,6 +33,12 @@ class Told:
     def assert_once(self, *expected):
         for type, id in expected:
             assert self.n(type, id) == 1, (type, id, self.records)
+
+
+def refusal(agent, document):
+    with pytest.raises(VarlinkError) as caught:
+        agent.submit(document)
+    return caught.value.parameters["code"]
 
 
 def is_active(agent, id):
@@ -315,3 +322,76 @@ def test_a_reason_is_told_after_all(agent):
     record = agent.await_audit("grant_revoked")
     assert record["grant"] == id and record["reason"] == "because"
     assert record["subject"] == "alice" and record["port"] == 22
+
+
+NARROW = {"ssh": {"number": 22, "max_request_access_duration": "PT1H",
+                  "allowed_source_address_prefixes": "192.0.2.0/24"}}
+
+
+def by_root(agent):
+    return agent.call("Grant", ports=[port_claim("53/udp", "192.0.2.7")], seconds=600,
+                      reason="test")["id"]
+
+
+@pytest.mark.parametrize("reboots", [False, True], ids=["restart", "reboot"])
+def test_what_a_start_does_not_allow_any_more_has_ended(world, agent, reboots):
+    """As after a reload: on disk before anything opens, told once, and not undone by another configuration."""
+    def start(ports):
+        agent.kill()
+        if reboots:
+            agent.namespace.call("nft", "delete", "table", "inet", "jitgate")
+            (agent.directory / "run" / "ledger").unlink()
+        agent.configure(ports=ports)
+        agent.start()
+    agent.start()
+    wide, begins = agent.ports, int(time.time()) + 60
+    documents = {id: agent.sign_grant("22/tcp", source, jti=id, **claims)
+                 for id, source, claims in (("kept", "192.0.2.7", {}), ("wide", "198.51.100.7", {}),
+                                            ("later", "198.51.100.8", {"nbf": begins}))}
+    for document in documents.values():
+        agent.submit(document)
+    ended = ["wide", "later"] + ([] if reboots else [by_root(agent)])
+    start(NARROW)
+    for ports in NARROW, wide, wide:
+        told = Told(agent)
+        told.assert_once(*[("grant_revoked", id) for id in ended])
+        assert told.n("grant_revoked", "kept") == 0
+        assert is_active(agent, "kept") and not any(is_active(agent, id) for id in ended)
+        assert_as_granted(agent)
+        assert refusal(agent, documents["wide"]) == "revoked"
+        start(ports)
+    reasons = {record["grant"]: record["reason"] for record in agent.audit("grant_revoked")}
+    assert "198.51.100.7" in reasons["wide"] and agent.cli("audit", "verify").returncode == 0
+
+
+def test_what_a_start_ends_is_told_though_it_is_killed(agent, faults):
+    """Whenever it is killed: what is on disk is told by the next."""
+    agent.start()
+    wide = agent.ports
+    for at in range(1, CALLS_MAX):
+        id = agent.grant("22/tcp", f"198.51.100.{at}")
+        agent.kill()
+        agent.configure(ports=NARROW)
+        with faults.armed(Fault("system", at, kills=True, only="write")):
+            agent.start(wait=False)
+            await_(lambda: agent.process.poll() is not None or is_up(agent), allowing(5))
+        killed = agent.process.poll() is not None
+        if not killed:
+            agent.kill()
+        agent._forget_notifications()
+        agent.start()
+        Told(agent).assert_once(("grant_revoked", id))
+        agent.configure(ports=wide)
+        agent.kill()
+        agent.start()
+        Told(agent).assert_once(("grant_revoked", id))
+        assert not is_active(agent, id)
+        if not killed:
+            break
+    assert not killed and at > 3
+
+
+def is_up(agent):
+    with contextlib.suppress(OSError):
+        agent.call("org.varlink.service.GetInfo")
+        return True
