@@ -410,6 +410,7 @@ struct agent *agent_free(struct agent *agent)
 	sd_event_source_disable_unref(agent->legacy_source);
 	sd_event_source_disable_unref(agent->catch_up_source);
 	sd_event_source_disable_unref(agent->unread_source);
+	sd_event_source_disable_unref(agent->owed_source);
 	sd_event_source_disable_unref(agent->retry_source);
 	sd_event_source_disable_unref(agent->compact_source);
 	sd_event_source_disable_unref(agent->time_source);
@@ -427,6 +428,7 @@ struct agent *agent_free(struct agent *agent)
 	feed_report_free(agent->feed);
 	ledger_free(agent->ledger);
 	ledger_free(agent->runtime);
+	json_decref(agent->owed);
 	policies_done(&agent->policies);
 	document_free(agent->policy);
 	trust_free(agent->trust);

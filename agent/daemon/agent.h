@@ -65,6 +65,8 @@ struct agent {
 
 	struct ledger *ledger; /* in the state directory: survives a reboot */
 	struct ledger *runtime; /* in the runtime directory: survives the daemon */
+	json_t *owed; /* owed.h: to the first; NULL: nothing */
+	uint64_t owed_usec; /* CLOCK_BOOTTIME: since when */
 	struct audit *audit;
 
 	struct gate *gate;
@@ -98,6 +100,7 @@ struct agent {
 	sd_event_source *time_source; /* notes the time while grants are live */
 	sd_event_source *catch_up_source; /* the clock is behind until then */
 	sd_event_source *unread_source; /* the ledgers are read again */
+	sd_event_source *owed_source; /* what is owed is tried again */
 	sd_event_source *trial_source; /* the end of the trial */
 };
 

@@ -23,6 +23,13 @@ uint64_t moment_deadline(const struct moment *now, int64_t wall_seconds)
 	return now->boot_usec + (wall_usec - now->wall_usec);
 }
 
+uint64_t moment_again(uint64_t since_usec, uint64_t min_usec, uint64_t max_usec)
+{
+	uint64_t usec = clock_boottime_usec() - since_usec;
+
+	return usec < min_usec ? min_usec : usec > max_usec ? max_usec : usec;
+}
+
 /* A time that never comes: only being cancelled makes the descriptor readable. */
 static int clock_watch_arm(int fd)
 {

@@ -23,6 +23,10 @@ struct moment moment_now(void);
  * where it is past. */
 uint64_t moment_deadline(const struct moment *now, int64_t wall_seconds);
 
+/* How long to wait before what fails since then (CLOCK_BOOTTIME) is tried again: as long again, in
+ * bounds. */
+uint64_t moment_again(uint64_t since_usec, uint64_t min_usec, uint64_t max_usec);
+
 static inline int64_t moment_seconds(const struct moment *now)
 {
 	return (int64_t)(now->wall_usec / 1000000);

@@ -38,9 +38,7 @@ struct compaction {
 	bool durable;
 };
 
-/* A grant as long as it is known, a revocation as long as one of the ids it names is, the policy in
- * force. */
-static bool record_is_needed(const struct agent *agent, const json_t *record)
+bool record_is_needed(const struct agent *agent, const json_t *record)
 {
 	const json_t *revokes = json_object_get(record, "revokes");
 	const json_t *local = json_object_get(record, "local");

@@ -8,6 +8,7 @@
 #include <jose/b64.h>
 
 #include "agent/daemon/compaction.h"
+#include "agent/daemon/owed.h"
 #include "agent/daemon/record.h"
 
 json_t *record_to_tell(const struct agent *agent, json_t *record)
@@ -155,6 +156,8 @@ int record_keep_all(struct agent *agent, json_t *records)
 {
 	json_auto_t *owned = records;
 	int status = -ENOENT;
+	json_t *record;
+	size_t i;
 
 	if (!owned)
 		return -ENOMEM;
@@ -164,13 +167,18 @@ int record_keep_all(struct agent *agent, json_t *records)
 		status = append_all(agent->ledger, owned);
 		if (status == 0)
 			status = ledger_sync(agent->ledger);
-		if (status == 0)
+		if (status == 0) {
+			(void)owed_settle(agent); /* it can be written */
 			return 0;
+		}
 	}
 	log_line(LOG_WARNING, "can't write to %s: %s; it will not survive a reboot",
 		agent->config->state_directory, strerror(-status));
-	return agent->runtime && append_all(agent->runtime, owned) == 0 ? RECORD_UNTIL_REBOOT
-									: status;
+	if (!agent->runtime || append_all(agent->runtime, owned) < 0)
+		return status;
+	json_array_foreach (owned, i, record)
+		owed_add(agent, record);
+	return RECORD_UNTIL_REBOOT;
 }
 
 int record_keep(struct agent *agent, json_t *record)

@@ -59,9 +59,9 @@ bool record_read_deadline(const struct agent *agent, const json_t *record, uint6
 
 /*
  * Appends a record and brings it to the disk. Where the state directory can't be written it goes to
- * the runtime ledger instead, so that it survives the daemon at least. Consumes the record (NULL:
- * there was no memory for it). Returns 0; RECORD_UNTIL_REBOOT; -errno where it is kept nowhere,
- * -ENOMEM before anything was told.
+ * the runtime ledger instead, so that it survives the daemon at least; what closes then comes to
+ * the disk later (owed.h). Consumes the record (NULL: there was no memory for it). Returns 0;
+ * RECORD_UNTIL_REBOOT; -errno where it is kept nowhere, -ENOMEM before anything was told.
  */
 int record_keep(struct agent *agent, json_t *record);
 

@@ -8,6 +8,7 @@
 #include "agent/daemon/compaction.h"
 #include "agent/daemon/gatekeeper.h"
 #include "agent/daemon/lifecycle.h"
+#include "agent/daemon/owed.h"
 #include "agent/daemon/record.h"
 #include "agent/daemon/restore.h"
 #include "agent/daemon/sessions.h"
@@ -36,6 +37,7 @@ struct restoration {
 	size_t n_pending;
 	size_t n_allocated;
 	size_t n_unverified;
+	bool owed; /* the record that is being read closes, and the first ledger does not have it */
 	json_t *revocations; /* their records */
 	struct untold untold;
 };
@@ -70,8 +72,9 @@ static int restoration_add(struct restoration *restoration, struct registry_entr
 	return 0;
 }
 
-static int take_revoked(struct agent *agent, const char *id, const json_t *record)
+static int take_revoked(struct restoration *restoration, const char *id, const json_t *record)
 {
+	struct agent *agent = restoration->agent;
 	const char *sessions = json_string_value(json_object_get(record, "sessions"));
 	struct registry_entry *entry;
 	int status;
@@ -81,6 +84,7 @@ static int take_revoked(struct agent *agent, const char *id, const json_t *recor
 	status = registry_get(agent->registry, id, &entry);
 	if (status < 0)
 		return status;
+	restoration->owed |= !restoration->durable && !entry->revoked;
 	registry_mark_revoked(agent->registry, entry);
 	if (sessions && strcmp(sessions, "kill") == 0)
 		entry->kill_sessions = true;
@@ -151,6 +155,7 @@ static int take_document(struct restoration *restoration, const char *text, cons
 	entry->has_document = true;
 	entry->durable = restoration->durable;
 	entry->kind = document->kind;
+	restoration->owed |= !restoration->durable && document->kind != DOCUMENT_GRANT;
 	switch (document->kind) {
 	case DOCUMENT_GRANT:
 		return restoration_add(restoration, entry, &document, GRANT_SIGNED, record);
@@ -200,15 +205,16 @@ static int on_record(json_t *record, void *userdata)
 		agent->latest_usec = at;
 	if ((uint64_t)clock > agent->latest_usec && clock > 0)
 		agent->latest_usec = clock;
+	restoration->owed = false;
 	status = untold_note(&restoration->untold, agent, record);
 	if (status == 0)
 		status = take_revoked(
-			agent, json_string_value(json_object_get(record, "revoked")), record);
+			restoration, json_string_value(json_object_get(record, "revoked")), record);
 	take_begun(agent, json_string_value(json_object_get(record, "begun")));
 	take_killed(agent, json_string_value(json_object_get(record, "killed")));
 	json_array_foreach (json_object_get(record, "revokes"), i, id) {
 		if (status == 0)
-			status = take_revoked(agent, json_string_value(id), record);
+			status = take_revoked(restoration, json_string_value(id), record);
 	}
 	if (i > 0 && json_array_append(restoration->revocations, record) < 0)
 		status = -ENOMEM;
@@ -216,6 +222,8 @@ static int on_record(json_t *record, void *userdata)
 		status = take_document(restoration, text, record);
 	else if (status == 0 && local)
 		status = take_local(restoration, local, record);
+	if (status == 0 && restoration->owed)
+		owed_add(agent, record);
 	return status;
 }
 
@@ -511,21 +519,15 @@ static int on_unread(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
-/* After as long again as it could not be: a read that fails may take its time. */
+/* Less and less often: a read that fails may take its time. */
 static void watch_unread(struct agent *agent)
 {
-	uint64_t wait_usec;
-
 	agent->unread_source = sd_event_source_disable_unref(agent->unread_source);
 	if (agent->unread_usec == 0)
 		return;
-	wait_usec = clock_boottime_usec() - agent->unread_usec;
-	if (wait_usec < UNREAD_USEC_MIN)
-		wait_usec = UNREAD_USEC_MIN;
-	if (wait_usec > UNREAD_USEC_MAX)
-		wait_usec = UNREAD_USEC_MAX;
 	(void)sd_event_add_time_relative(agent->event, &agent->unread_source, CLOCK_BOOTTIME,
-		wait_usec, USEC_PER_SEC, on_unread, agent);
+		moment_again(agent->unread_usec, UNREAD_USEC_MIN, UNREAD_USEC_MAX), USEC_PER_SEC,
+		on_unread, agent);
 }
 
 int restore_all(struct agent *agent)

@@ -11,6 +11,7 @@
 #include "agent/daemon/admission.h"
 #include "agent/daemon/gatekeeper.h"
 #include "agent/daemon/lifecycle.h"
+#include "agent/daemon/owed.h"
 #include "agent/daemon/record.h"
 #include "agent/daemon/submit.h"
 
@@ -254,7 +255,7 @@ int submit_document(struct agent *agent, const char *text, size_t n_bytes, struc
 	_cleanup_(document_freep) struct document *document = NULL;
 	const struct moment now = moment_now();
 	uint8_t digest[DOCUMENT_DIGEST_BYTES];
-	const struct registry_entry *entry;
+	struct registry_entry *entry;
 	int status;
 
 	status = document_read(
@@ -267,6 +268,8 @@ int submit_document(struct agent *agent, const char *text, size_t n_bytes, struc
 		audit_refused(agent, document, document ? digest : NULL, refusal);
 	if (status == KNOWN) {
 		entry = registry_find(agent->registry, document->id);
+		if (!entry->grant && !entry->durable)
+			(void)owed_settle(agent);
 		submission_fill(ret, entry, entry->grant ? entry->grant->durable : entry->durable);
 		return 0;
 	}
@@ -356,8 +359,9 @@ int submit_local_revocation(struct agent *agent, const char *id, bool kill_sessi
 	if (kept == -ENOMEM)
 		return kept;
 	if (kept == RECORD_UNTIL_REBOOT)
-		log_line(
-			LOG_WARNING, "the revocation of %s is kept until the next reboot only", id);
+		log_line(LOG_WARNING,
+			"the revocation of %s will not survive a reboot until %s can be written",
+			id, agent->config->state_directory);
 	/* Closed all the same; it may be called again. */
 	entry->unrecorded = kept < 0;
 	registry_mark_revoked(agent->registry, entry);

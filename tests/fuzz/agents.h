@@ -149,6 +149,7 @@ static inline void agents_stop(struct agent *agent)
 	mode_stop(agent);
 	source_drop(&agent->catch_up_source);
 	source_drop(&agent->unread_source);
+	source_drop(&agent->owed_source);
 	source_drop(&agent->compact_source);
 	source_drop(&agent->time_source);
 	agent->sessions = sessions_free(agent->sessions);
@@ -158,6 +159,8 @@ static inline void agents_stop(struct agent *agent)
 	agent->feed = feed_report_free(agent->feed);
 	agent->ledger = ledger_free(agent->ledger);
 	agent->runtime = ledger_free(agent->runtime);
+	json_decref(agent->owed);
+	agent->owed = NULL;
 	policies_done(&agent->policies);
 	agent->policy = document_free(agent->policy);
 	agent->config->mode = MODE_AUDIT;

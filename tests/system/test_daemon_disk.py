@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from forge import Forge, grant_claims
-from harness import VarlinkError
+from harness import VarlinkError, allowing, await_, port_claim
 from kernel import assert_as_granted, granted
 
 
@@ -134,6 +134,94 @@ def test_space_comes_back(agent, disk):
     assert state["before"] and state["after"] and not state[f"fill-{n}"]
     assert_as_granted(agent)
     assert agent.audit("ledger_damaged") == []
+
+
+def fill_up_for_revocations(agent, disk):
+    """Where a grant finds no room any more, a revocation, which is shorter, may."""
+    fill_up(agent, disk)
+    while agent.submit(Forge(agent.key).revocation("nobody"))["durable"]:
+        pass
+
+
+def reboot(agent):
+    """Nothing is left but what is on the disk."""
+    agent.kill()
+    agent.namespace.run("nft", "delete", "table", "inet", "jitgate")
+    (agent.directory / "run" / "ledger").unlink()
+    agent.start()
+
+
+def by_document(agent, id):
+    document = Forge(agent.key).revocation(id)
+    assert not agent.submit(document)["durable"]
+    return lambda: agent.submit(document)["durable"]
+
+
+def by_root(agent, id):
+    """Its record is shorter still: others fill the disk up for it."""
+    def is_durable(id=id):
+        return f'"revoked":"{id}"' in (agent.directory / "state" / "ledger").read_text()
+
+    def revoke(id):
+        agent.call("Revoke", id=id, reason="test")
+        return is_durable(id)
+    ports = [port_claim("22/tcp", "192.0.2.9")]
+    while revoke(agent.call("Grant", ports=ports, seconds=60, reason="test")["id"]):
+        pass
+    assert not revoke(id)
+    return is_durable
+
+
+def by_policy(agent, id):
+    """Not a revocation, but what it tightens must not loosen either."""
+    narrow = {"number": 22, "protocol": "TCP", "allowedSourceAddressPrefix": "192.0.2.0/25",
+              "maxRequestAccessDuration": "PT1H"}
+    document = agent.sign("policy", jti="narrow", version=1, ports=[narrow])
+    assert not agent.submit(document)["durable"]
+    return lambda: agent.submit(document)["durable"]
+
+
+@pytest.mark.parametrize("restarts", [False, True], ids=["alive", "restarted"])
+@pytest.mark.parametrize("shut", [by_document, by_root, by_policy])
+def test_what_was_shut_while_the_disk_was_full_stays_shut(agent, disk, shut, restarts):
+    """It comes to the disk once there is room, asked or not."""
+    agent.start()
+    id = "revoked-" + 40 * "x"
+    document = agent.sign_grant("22/tcp", "192.0.2.200", jti=id)
+    assert agent.submit(document)["durable"]
+    agent.grant("22/tcp", "192.0.2.7", jti="kept")
+    fill_up_for_revocations(agent, disk)
+    is_durable = shut(agent, id)
+    assert not is_durable() and id not in active(agent)
+    if restarts:
+        agent.kill()
+        agent.start()
+        assert not is_durable() and id not in active(agent)
+    disk.free()
+    await_(is_durable, allowing(15), "it is on the disk")
+    reboot(agent)
+    assert id not in active(agent) and active(agent)["kept"]
+    assert refusal(agent, document) in ("revoked", "source_not_allowed")
+    assert is_durable()
+    assert_as_granted(agent)
+
+
+def test_what_was_shut_comes_to_the_disk_by_itself(agent, disk):
+    """Nobody asks; and it comes there once, though the runtime directory has it still."""
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.200", jti="revoked")
+    fill_up_for_revocations(agent, disk)
+    assert not agent.revoke("revoked")["durable"]
+    disk.free()
+    ledger = agent.directory / "state" / "ledger"
+    await_(lambda: b'"revokes":["revoked"]' in ledger.read_bytes(), allowing(15), "it is on the disk")
+    for _ in range(2):
+        agent.kill()
+        agent.start()
+        agent.grant("22/tcp", "192.0.2.8")
+    assert ledger.read_bytes().count(b'"revokes":["revoked"]') == 1
+    reboot(agent)
+    assert "revoked" not in active(agent)
 
 
 @pytest.mark.parametrize("ledger", ["with a ledger", "without one"])
