@@ -18,6 +18,9 @@
 #define KEY_BYTES_MAX 40
 #define FIELD_ALIGN 4
 
+/* linux/netfilter/nf_tables.h, kernel 5.13: NFT_SET_ELEM_CATCHALL */
+#define FLAG_CATCH_ALL 0x2
+
 /* What a set can hold is bounded, so is what is read of it. */
 #define ELEMENTS_MAX (1u << 20)
 
@@ -255,7 +258,7 @@ struct reader {
 	struct port_range_list *ports;
 };
 
-/* Bytes of a key or its end, checked against the length that the set's definition says. */
+/* Bytes of a key or its end, whose length is the one that the set's definition says. */
 static const uint8_t *element_key(
 	struct nftnl_set_elem *element, uint16_t attribute, const struct reader *reader)
 {
@@ -263,7 +266,7 @@ static const uint8_t *element_key(
 	uint32_t n = 0;
 	const uint8_t *key = nftnl_set_elem_get(element, attribute, &n);
 
-	return key && n >= gate_key_bytes(definition->key, address_bytes(definition->family))
+	return key && n == gate_key_bytes(definition->key, address_bytes(definition->family))
 		? key
 		: NULL;
 }
@@ -367,8 +370,11 @@ static int read_port(struct nftnl_set_elem *element, struct reader *reader)
 static int on_element(struct nftnl_set_elem *element, void *userdata)
 {
 	struct reader *reader = userdata;
-	int status = reader->read(element, reader);
+	int status = 0;
 
+	/* What stands for every key has none: ruleset_read() looks for it. */
+	if (nftnl_set_elem_is_set(element, NFTNL_SET_ELEM_KEY))
+		status = reader->read(element, reader);
 	if (status < 0) {
 		errno = -status;
 		return -1;
@@ -431,18 +437,40 @@ static int compare_bounds(const void *a, const void *b)
 	return (int)y->last - (int)x->last;
 }
 
+/* Asks for the set object's element. */
+static int elements_get(struct netlink *netlink, struct nftnl_set *set)
+{
+	char buffer[512];
+	struct nlmsghdr *request =
+		nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_ACK, 0);
+
+	nftnl_set_elems_nlmsg_build_payload(request, set);
+	return netlink_request(netlink, request, NULL, NULL);
+}
+
 int elements_find_flow(struct netlink *netlink, enum gate_set id, const struct flow *flow)
 {
 	_cleanup_(nftnl_set_freep) struct nftnl_set *set = gate_set_reference(id);
 	uint8_t key[KEY_BYTES_MAX];
-	char buffer[512];
-	struct nlmsghdr *request;
 
 	if (!set || !set_add_key(set, key, flow_key(key, flow)))
 		return -ENOMEM;
-	request = nftnl_nlmsg_build_hdr(buffer, NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_ACK, 0);
-	nftnl_set_elems_nlmsg_build_payload(request, set);
-	return netlink_request(netlink, request, NULL, NULL);
+	return elements_get(netlink, set);
+}
+
+int elements_find_catch_all(struct netlink *netlink, enum gate_set id)
+{
+	_cleanup_(nftnl_set_freep) struct nftnl_set *set = gate_set_reference(id);
+	struct nftnl_set_elem *element = set ? nftnl_set_elem_alloc() : NULL;
+	int status;
+
+	if (!element)
+		return -ENOMEM;
+	nftnl_set_elem_set_u32(element, NFTNL_SET_ELEM_FLAGS, FLAG_CATCH_ALL);
+	nftnl_set_elem_add(set, element);
+	status = elements_get(netlink, set);
+	/* Kernels before 5.13 have none, and refuse the question for its want of a key. */
+	return status == -EINVAL ? -ENOENT : status;
 }
 
 int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_range_list *list)

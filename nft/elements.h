@@ -62,8 +62,9 @@ int elements_add_trial(struct transaction *transaction, uint64_t timeout_ms);
 int elements_flush(struct transaction *transaction, enum gate_set set);
 
 /*
- * Read a set, appending to the list (release it with the …_done). Returns 0; -ENOENT where the
- * kernel has no such set; -EBADMSG where elements are not what the set's definition says; -errno.
+ * Read a set, appending to the list (release it with the …_done), but for an element that stands
+ * for every key. Returns 0; -ENOENT where the kernel has no such set; -EBADMSG where keys are not
+ * what the set's definition says; -errno.
  */
 int elements_read(struct netlink *netlink, enum gate_set set, struct element_list *list);
 int elements_read_ports(struct netlink *netlink, enum gate_set set, struct port_range_list *list);
@@ -71,6 +72,9 @@ int elements_read_flows(struct netlink *netlink, enum gate_set set, struct flow_
 
 /* Looks for one flow. Returns 0 where the set has it; -ENOENT where not; -errno. */
 int elements_find_flow(struct netlink *netlink, enum gate_set set, const struct flow *flow);
+
+/* Looks for an element that stands for every key. Returns as elements_find_flow(). */
+int elements_find_catch_all(struct netlink *netlink, enum gate_set set);
 
 /* Appends a flow. Returns 0 or -ENOMEM. */
 int flow_list_add(struct flow_list *list, const struct flow *flow);

@@ -56,14 +56,17 @@ uint32_t gate_port(const struct gate *gate)
 	return netlink_port(gate->netlink);
 }
 
-static int read_grant_sets(struct gate *gate, struct element_list *list)
+/* Those that are readable. */
+static int read_grant_sets(
+	struct gate *gate, const struct ruleset_state *state, struct element_list *list)
 {
 	static const enum gate_set sets[] = { SET_GRANTS4, SET_GRANTS6, SET_GRANT_RANGES4,
 		SET_GRANT_RANGES6 };
 	int status = 0;
 
 	for (size_t i = 0; i < N_ELEMENTS(sets) && status == 0; i++)
-		status = elements_read(gate->netlink, sets[i], list);
+		if (state->readable[sets[i]])
+			status = elements_read(gate->netlink, sets[i], list);
 	return status;
 }
 
@@ -90,10 +93,8 @@ static int install_once(struct gate *gate, struct ruleset ruleset,
 
 	*ret_what = "reading the rules in force";
 	status = ruleset_read(gate->netlink, &state);
-	if (status == 0 && state.present)
-		status = read_grant_sets(gate, &there);
-	if (status == -ENOENT) /* a set that is missing is made, empty, in this transaction */
-		status = 0;
+	if (status == 0)
+		status = read_grant_sets(gate, &state, &there);
 	if (status < 0)
 		return status;
 	ruleset.grants = grants ? grants : &there;
@@ -130,7 +131,7 @@ int gate_install(struct gate *gate, const struct ruleset *ruleset,
 		if (wanted.owned && !gate->owns && (status == -EOPNOTSUPP || status == -EINVAL))
 			gate->can_own = false; /* a kernel before 6.9 */
 		else if (status != -ENOENT && status != -EEXIST && status != -EBUSY &&
-			status != -EINTR)
+			status != -EINTR && status != -EBADMSG)
 			break;
 	}
 	if (status < 0)
@@ -291,7 +292,10 @@ int gate_read_ports(struct gate *gate, struct port_range_list *tcp, struct port_
 
 int gate_read_grants(struct gate *gate, struct element_list *list)
 {
-	return read_grant_sets(gate, list);
+	struct ruleset_state state;
+	int status = ruleset_read(gate->netlink, &state);
+
+	return status < 0 ? status : read_grant_sets(gate, &state, list);
 }
 
 int gate_read_denied(struct gate *gate, struct element_list *list)

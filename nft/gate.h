@@ -56,7 +56,7 @@ int gate_find_destination_nat(struct gate *gate, bool *ret);
 /* Appends the managed ports that the kernel has; nothing where there is no table of ours. */
 int gate_read_ports(struct gate *gate, struct port_range_list *tcp, struct port_range_list *udp);
 
-/* Each appends to the list, of both families. */
+/* Each appends to the list, of both families; of grants those sets that are there. */
 int gate_read_grants(struct gate *gate, struct element_list *list);
 int gate_read_denied(struct gate *gate, struct element_list *list);
 int gate_read_sessions(struct gate *gate, struct flow_list *list); /* TCP and UDP */

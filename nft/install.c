@@ -217,17 +217,19 @@ static int install_trial(struct transaction *transaction, const struct ruleset *
 }
 
 /* Sessions and flows of a table that can't be mended move to the one that replaces it. */
-static int carry_sessions(struct netlink *netlink, struct transaction *transaction)
+static int carry_sessions(
+	struct netlink *netlink, struct transaction *transaction, const struct ruleset_state *state)
 {
 	static const enum gate_set sets[] = { SET_SESSIONS4, SET_SESSIONS6, SET_FLOWS4,
 		SET_FLOWS6 };
 
 	for (size_t i = 0; i < N_ELEMENTS(sets); i++) {
 		_cleanup_(flow_list_done) struct flow_list flows = {};
-		int status = elements_read_flows(netlink, sets[i], &flows);
+		int status;
 
-		if (status == -ENOENT)
+		if (!state->readable[sets[i]])
 			continue;
+		status = elements_read_flows(netlink, sets[i], &flows);
 		if (status == 0)
 			status = elements_change_flows(
 				transaction, NFT_MSG_NEWSETELEM, sets[i], flows.flows, flows.n);
@@ -271,7 +273,7 @@ int install_build(struct netlink *netlink, struct transaction *transaction, stru
 	if (status == 0)
 		status = install_trial(transaction, ruleset, keep && state->sets[SET_TRIAL]);
 	if (status == 0 && state->present && !keep)
-		status = carry_sessions(netlink, transaction);
+		status = carry_sessions(netlink, transaction, state);
 	if (count_ranges(ruleset) > INTERIM_RANGES_MAX)
 		ruleset->interim = false;
 	return status < 0 ? status : ruleset_build_rules(transaction, ruleset);

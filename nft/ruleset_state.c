@@ -103,6 +103,8 @@ static int on_set(const struct nlmsghdr *message, void *userdata)
 	if (status == MNL_CB_OK && is_name(nftnl_set_get_str(set, NFTNL_SET_TABLE), GATE_TABLE)) {
 		enum gate_set id = gate_set_find(nftnl_set_get_str(set, NFTNL_SET_NAME));
 
+		if (id < SET_COUNT)
+			state->readable[id] = gate_set_has_keys(id, set);
 		if (id < SET_COUNT && gate_set_matches(id, set))
 			state->sets[id] = true;
 		else if (id < SET_COUNT ||
@@ -144,6 +146,21 @@ static int ruleset_dump(
 	return netlink_request(netlink, request, callback, state);
 }
 
+/* An element that stands for every key makes a set let everybody in, or nobody. It is asked for,
+ * since sets of connections are too large to be read each time. */
+static int look_for_catch_alls(struct netlink *netlink, struct ruleset_state *state)
+{
+	for (enum gate_set set = 0; set < SET_COUNT && !state->foreign; set++) {
+		int status = state->sets[set] ? elements_find_catch_all(netlink, set) : -ENOENT;
+
+		if (status == 0)
+			state->foreign = true;
+		else if (status != -ENOENT)
+			return status;
+	}
+	return 0;
+}
+
 int ruleset_read(struct netlink *netlink, struct ruleset_state *ret)
 {
 	int status = -EINTR;
@@ -159,7 +176,7 @@ int ruleset_read(struct netlink *netlink, struct ruleset_state *ret)
 		if (status == 0)
 			status = ruleset_dump(netlink, NFT_MSG_GETOBJ, on_object, ret);
 	}
-	return status;
+	return status < 0 ? status : look_for_catch_alls(netlink, ret);
 }
 
 bool ruleset_can_keep(const struct ruleset_state *state, const struct ruleset *ruleset)

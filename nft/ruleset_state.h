@@ -21,6 +21,7 @@ struct ruleset_state {
 	bool owned;
 	bool chains[CHAIN_COUNT];
 	bool sets[SET_COUNT];
+	bool readable[SET_COUNT]; /* sets of our keys, whatever else they are */
 	bool counter;
 	bool foreign;
 };

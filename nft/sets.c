@@ -179,13 +179,20 @@ struct nftnl_set *gate_set_reference(enum gate_set id)
 	return set;
 }
 
+bool gate_set_has_keys(enum gate_set id, const struct nftnl_set *kernel)
+{
+	const struct gate_set_definition *definition = &definitions[id];
+
+	return nftnl_set_get_u32(kernel, NFTNL_SET_KEY_TYPE) == definition_key_type(definition) &&
+		nftnl_set_get_u32(kernel, NFTNL_SET_KEY_LEN) == definition_key_bytes(definition);
+}
+
 bool gate_set_matches(enum gate_set id, const struct nftnl_set *kernel)
 {
 	const struct gate_set_definition *definition = &definitions[id];
 
-	return nftnl_set_get_u32(kernel, NFTNL_SET_FLAGS) == definition->flags &&
-		nftnl_set_get_u32(kernel, NFTNL_SET_KEY_TYPE) == definition_key_type(definition) &&
-		nftnl_set_get_u32(kernel, NFTNL_SET_KEY_LEN) == definition_key_bytes(definition) &&
+	return gate_set_has_keys(id, kernel) &&
+		nftnl_set_get_u32(kernel, NFTNL_SET_FLAGS) == definition->flags &&
 		nftnl_set_get_u64(kernel, NFTNL_SET_TIMEOUT) == definition->timeout_ms &&
 		nftnl_set_get_u32(kernel, NFTNL_SET_DESC_SIZE) == definition->size &&
 		nftnl_set_is_set(kernel, NFTNL_SET_EXPR) == definition->counter;

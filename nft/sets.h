@@ -72,6 +72,9 @@ struct nftnl_set *gate_set_new(enum gate_set set);
 /* A set that only names its table and itself: to hold elements. NULL: no memory. */
 struct nftnl_set *gate_set_reference(enum gate_set set);
 
+/* True where the kernel's set has the keys that the definition says. */
+bool gate_set_has_keys(enum gate_set set, const struct nftnl_set *kernel);
+
 /* True where the kernel's set is as the definition says. */
 bool gate_set_matches(enum gate_set set, const struct nftnl_set *kernel);
 

@@ -13,6 +13,7 @@ from certificates import Authority
 from chain import Chain
 from control_plane import Server
 from feed import Feed, Poll, add_users, has_users, may_have_users
+from kernel import kernel_version
 from measured import measure, pytest_terminal_summary  # noqa: F401
 from world import World
 
@@ -164,6 +165,6 @@ def older_kernel(tmp_path_factory):
 def fault_library(tmp_path_factory):
     if platform.machine() != "x86_64":
         pytest.skip("catching system calls is written for x86-64")
-    if tuple(int(part) for part in platform.release().split(".")[:2]) < (5, 11):
+    if kernel_version() < (5, 11):
         pytest.skip("system calls are caught from kernel 5.11 on")
     return build_preload(tmp_path_factory.mktemp("faults"), "faults")

@@ -5,6 +5,7 @@ import calendar
 import collections
 import ipaddress
 import json
+import platform
 import re
 import time
 
@@ -15,6 +16,10 @@ TOLERANCE_SECONDS = 2 + 0.5 * SLOWNESS  # nft and the agent both tell whole seco
 
 # From first to last, as numbers; service is (4 or 6, "tcp" or "udp", port); expires is wall-clock time.
 Element = collections.namedtuple("Element", "service first last expires grant")
+
+
+def kernel_version():
+    return tuple(int(part) for part in platform.release().split(".")[:2])
 
 
 def ruleset(namespace):

@@ -2,14 +2,15 @@
 """Others change the gate: the kernel refuses, or the agent puts it back at once and says who it was."""
 
 import os
+import re
 import subprocess
 import time
 
 import pytest
 
 from forge import Forge, grant_claims
-from harness import Listener, Session, allowing, await_, is_open
-from kernel import assert_as_granted
+from harness import Listener, Session, Udp, allowing, await_, is_open
+from kernel import assert_as_granted, kernel_version
 from knocking import Accepting, Knocking
 
 # linux/proc_ns.h: the kernel names the culprit by its number in this one.
@@ -35,15 +36,45 @@ CHANGES = {
                  "add element inet jitgate grants6 { 2001:db8:51::66 . tcp . 22 }",
     "own always_allow": "add element inet jitgate always_allow4 { 198.51.100.0/24 . tcp . 22 };"
                         "add element inet jitgate always_allow6 { 2001:db8:51::/48 . tcp . 22 }",
+    # An element that stands for every key: kernels from 5.13 on.
+    "everybody granted": "add element inet jitgate grants4 { * }; add element inet jitgate grants6 { * }",
+    "every prefix granted": "add element inet jitgate grant_ranges4 { * };"
+                            "add element inet jitgate grant_ranges6 { * }",
+    "everybody allowed": "add element inet jitgate always_allow4 { * };"
+                         "add element inet jitgate always_allow6 { * }",
+    "every session": "add element inet jitgate sessions4 { * }; add element inet jitgate sessions6 { * }",
+    "every flow": "add element inet jitgate flows4 { * }; add element inet jitgate flows6 { * }",
+    # Sets of our names.
+    "own grants of another kind":
+        "flush table inet jitgate; delete set inet jitgate grants4; delete set inet jitgate grants6;"
+        "add set inet jitgate grants4 { type ipv4_addr; elements = { 198.51.100.66 }; };"
+        "add set inet jitgate grants6 { type ipv6_addr; elements = { 2001:db8:51::66 }; }",
+    "own sessions of another kind":
+        "flush table inet jitgate; delete set inet jitgate sessions4; delete set inet jitgate sessions6;"
+        "add set inet jitgate sessions4 { type ipv4_addr; elements = { 198.51.100.66 }; };"
+        "add set inet jitgate sessions6 { type ipv6_addr; elements = { 2001:db8:51::66 }; }",
+    "own grant beside a set that is gone":
+        "flush table inet jitgate; delete set inet jitgate grants4;"
+        "add element inet jitgate grants6 { 2001:db8:51::66 . tcp . 22 }",
     "dormant": "add table inet jitgate { flags dormant; }",
 }
 changes = pytest.mark.parametrize("change", CHANGES)
+
+
+def require(change):
+    if "{ * }" in CHANGES.get(change, "") and kernel_version() < (5, 13):
+        pytest.skip("before kernel 5.13 no element stands for every key")
 
 
 def stands_as_before(world, address, family, sessions):
     assert all(session.works() for session in sessions), "a session was lost"
     assert is_open(world.requester, address, 22), "the granted source is shut out"
     assert not is_open(world.stranger, address, 22), "a stranger gets in"
+    assert not elements_for_all(world.vm), "elements that stand for every key"
+
+
+def elements_for_all(vm):
+    return re.findall(r"[{,]\s*\*", vm.run("nft", "list", "table", "inet", "jitgate"))
 
 
 def with_sessions(world, agent, family, listener):
@@ -76,6 +107,7 @@ def test_other_programs_cannot_change_an_owned_gate(world, agent, family):
 @families
 def test_what_was_changed_while_the_daemon_was_away_is_mended_at_its_start(
         world, agent, family, change):
+    require(change)
     vm, address = world.vm, world.vm.address(family)
     listener = Listener(vm, "::", 22, dual_stack=True)
     sessions = with_sessions(world, agent, family, listener)
@@ -91,6 +123,7 @@ def test_what_was_changed_while_the_daemon_was_away_is_mended_at_its_start(
 @families
 def test_a_gate_that_cannot_be_owned_is_put_back_within_100_ms(
         world, agent, family, change, older_kernel, measure):
+    require(change)
     vm, address = world.vm, world.vm.address(family)
     listener = Listener(vm, "::", 22, dual_stack=True)
     agent.environment.update(older_kernel)
@@ -153,14 +186,15 @@ ALLOWED = {"always_allow": lambda agent, source: None,
 
 @families
 @pytest.mark.parametrize("allowed", ALLOWED)
-@pytest.mark.parametrize("change", ["flush ruleset", "own set", "own chain"])
+@pytest.mark.parametrize("change", ["flush ruleset", "own set", "own chain", "everybody granted"])
 def test_one_who_connects_without_end_is_let_in_by_every_repair(
         world, agent, older_kernel, family, allowed, change, measure):
     """The kernel shows a new set of prefixes a moment after the rules that look into it; nobody whom it has is
     refused in between."""
     vm, address = world.vm, world.vm.address(family)
     source = {4: "192.0.2.0/28", 6: "2001:db8:2::/64"}[family]
-    changes = {"flush ruleset": "flush ruleset",
+    require(change)
+    changes = {**CHANGES,
                # Ours by name, of another kind: nothing of it can be kept.
                "own set": f"flush table inet jitgate; delete set inet jitgate always_allow{family};"
                           f"delete set inet jitgate grant_ranges{family};"
@@ -245,3 +279,25 @@ def test_changes_without_end_keep_nobody_from_being_answered(
     await_(lambda: "mine" not in world.vm.run("nft", "list", "table", "inet", "jitgate"))
     stands_as_before(world, world.vm.v4, 4, [Session(world.requester, world.vm.v4, listener)])
     assert_as_granted(agent)
+
+
+@families
+def test_a_udp_flow_goes_on_where_everybody_was_let_in_for_a_moment(
+        world, agent, family, older_kernel):
+    """What stands for every flow goes; each flow, also one whose grant has ended, stays."""
+    require("every flow")
+    vm, address = world.vm, world.vm.address(family)
+    anywhere = "0.0.0.0" if family == 4 else "::"
+    server = Udp(vm, anywhere, 53)
+    requester, stranger = Udp(world.requester, anywhere), Udp(world.stranger, anywhere)
+    agent.environment.update(older_kernel)
+    agent.configure(ports={"dns": {"number": 53, "protocol": "UDP"}})
+    agent.start()
+    grant = agent.grant("53/udp", world.requester.address(family))
+    assert server.hears(requester, address, 53)
+    agent.revoke(grant)
+    vm.nft(CHANGES["every flow"])
+    agent.await_audit("gate_repaired")
+    assert not server.hears(stranger, address, 53), "a stranger gets in"
+    assert not server.hears(Udp(world.requester, anywhere), address, 53), "its grant has ended"
+    assert server.hears(requester, address, 53), "a flow was lost"
