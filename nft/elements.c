@@ -297,6 +297,26 @@ static void element_read_comment(struct nftnl_set_elem *element, char comment[EL
 	snprintf(comment, ELEMENT_COMMENT_MAX, "%.*s", userdata[1] - 1, (const char *)userdata + 2);
 }
 
+/* Whether the kernel has the element under the keys by which it would be taken out again, in the
+ * set where it would be looked for. */
+static bool element_is_ours(
+	const struct element *element, enum gate_set set, const uint8_t *first, const uint8_t *last)
+{
+	const struct address_range *sources = &element->sources;
+	uint8_t key[KEY_BYTES_MAX];
+	size_t n;
+
+	if (set >= SET_GRANTS4 && set <= SET_GRANT_RANGES6 && element_grant_set(element) != set)
+		return false;
+	n = service_key(
+		key, sources->family, &sources->first, element->l4proto, element->ports.first);
+	if (memcmp(key, first, n) != 0)
+		return false;
+	n = service_key(
+		key, sources->family, &sources->last, element->l4proto, element->ports.last);
+	return memcmp(key, last, n) == 0;
+}
+
 static int read_service(struct nftnl_set_elem *element, struct reader *reader)
 {
 	uint8_t family = gate_set_definition(reader->set)->family;
@@ -320,6 +340,11 @@ static int read_service(struct nftnl_set_elem *element, struct reader *reader)
 	item->l4proto = first[n];
 	item->ports.first = port_at(first + n + FIELD_ALIGN);
 	item->ports.last = port_at(last + n + FIELD_ALIGN);
+	if (!element_is_ours(item, reader->set, first, last)) {
+		reader->elements->n--;
+		reader->elements->foreign = true;
+		return 0;
+	}
 	if (nftnl_set_elem_is_set(element, NFTNL_SET_ELEM_EXPIRATION))
 		item->timeout_ms = nftnl_set_elem_get_u64(element, NFTNL_SET_ELEM_EXPIRATION);
 	element_read_comment(element, item->comment);

@@ -24,6 +24,7 @@ struct element_list {
 	struct element *elements;
 	size_t n;
 	size_t n_allocated;
+	bool foreign; /* the kernel has more, which we would not have written as they are */
 };
 
 struct flow_list {

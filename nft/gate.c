@@ -97,6 +97,8 @@ static int install_once(struct gate *gate, struct ruleset ruleset,
 		status = read_grant_sets(gate, &state, &there);
 	if (status < 0)
 		return status;
+	if (there.foreign) /* and can't be taken out by the keys that we know */
+		state.foreign = true;
 	ruleset.grants = grants ? grants : &there;
 	status = transaction_new(&transaction);
 	if (status < 0)

@@ -176,14 +176,14 @@ static int install_always_allow(struct netlink *netlink, struct transaction *tra
 			want.items[want.n++] = &ruleset->always_allow[i];
 	pointers_sort(&have);
 	pointers_sort(&want);
-	same = have.n == want.n;
+	same = have.n == want.n && !list.foreign;
 	for (size_t i = 0; i < have.n && same; i++)
 		same = element_compare(have.items[i], want.items[i]) == 0 &&
 			have.items[i]->timeout_ms == 0;
 	if (same)
 		return 0;
 	ruleset->interim |= want.n > 0;
-	if (have.n > 0) {
+	if (there) {
 		status = elements_flush(transaction, set);
 		if (status < 0)
 			return status;

@@ -42,7 +42,7 @@ static void make_gate(struct outcome *outcome)
 			.ports = { 53, 53 },
 			.timeout_ms = 60000 },
 	};
-	static const struct element_list list = { grants, N_ELEMENTS(grants), 0 };
+	static const struct element_list list = { .elements = grants, .n = N_ELEMENTS(grants) };
 	const struct ruleset ruleset = {
 		.tcp = tcp,
 		.n_tcp = N_ELEMENTS(tcp),

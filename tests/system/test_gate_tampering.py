@@ -44,6 +44,11 @@ CHANGES = {
                          "add element inet jitgate always_allow6 { * }",
     "every session": "add element inet jitgate sessions4 { * }; add element inet jitgate sessions6 { * }",
     "every flow": "add element inet jitgate flows4 { * }; add element inet jitgate flows6 { * }",
+    # Elements that the agent would not write there.
+    "own address among prefixes": "add element inet jitgate grant_ranges4 { 198.51.100.66 . tcp . 22 };"
+                                  "add element inet jitgate grant_ranges6 { 2001:db8:51::66 . tcp . 22 }",
+    "own grant of many protocols": "add element inet jitgate grant_ranges4 { 198.51.100.0/24 . 1-20 . 22 };"
+                                   "add element inet jitgate grant_ranges6 { 2001:db8:51::/48 . 1-20 . 22 }",
     # Sets of our names.
     "own grants of another kind":
         "flush table inet jitgate; delete set inet jitgate grants4; delete set inet jitgate grants6;"
