@@ -18,6 +18,12 @@
 #define KEY_BYTES_MAX 40
 #define FIELD_ALIGN 4
 
+/*
+ * Kernels count timeouts in jiffies, which are 10 ms at most (HZ=100). Before 6.12 less than one
+ * became 0 (nf_msecs_to_jiffies64() in net/netfilter/nf_tables_api.c): an element without an end.
+ */
+#define TIMEOUT_MS_MIN 10
+
 /* linux/netfilter/nf_tables.h, kernel 5.13: NFT_SET_ELEM_CATCHALL */
 #define FLAG_CATCH_ALL 0x2
 
@@ -86,6 +92,12 @@ static struct nftnl_set_elem *set_add_key(struct nftnl_set *set, const void *key
 	return element;
 }
 
+static void element_set_timeout(struct nftnl_set_elem *element, uint64_t timeout_ms)
+{
+	nftnl_set_elem_set_u64(element, NFTNL_SET_ELEM_TIMEOUT,
+		timeout_ms < TIMEOUT_MS_MIN ? TIMEOUT_MS_MIN : timeout_ms);
+}
+
 static int element_add_comment(struct nftnl_set_elem *element, const char *comment)
 {
 	struct nftnl_udata_buf *userdata = nftnl_udata_buf_alloc(NFT_USERDATA_MAXLEN);
@@ -123,7 +135,7 @@ static int set_add_element(struct nftnl_set *set, const struct gate_set_definiti
 	if (!with_values)
 		return 0;
 	if (element->timeout_ms)
-		nftnl_set_elem_set_u64(added, NFTNL_SET_ELEM_TIMEOUT, element->timeout_ms);
+		element_set_timeout(added, element->timeout_ms);
 	return element->comment[0] ? element_add_comment(added, element->comment) : 0;
 }
 
@@ -213,7 +225,7 @@ int elements_add_trial(struct transaction *transaction, uint64_t timeout_ms)
 
 		if (!added)
 			return -ENOMEM;
-		nftnl_set_elem_set_u64(added, NFTNL_SET_ELEM_TIMEOUT, timeout_ms);
+		element_set_timeout(added, timeout_ms);
 	}
 	return transaction_add_elements(transaction, NFT_MSG_NEWSETELEM, set, N_ELEMENTS(families),
 		gate_set_definition(SET_TRIAL)->name);
@@ -345,8 +357,11 @@ static int read_service(struct nftnl_set_elem *element, struct reader *reader)
 		reader->elements->foreign = true;
 		return 0;
 	}
-	if (nftnl_set_elem_is_set(element, NFTNL_SET_ELEM_EXPIRATION))
+	if (nftnl_set_elem_is_set(element, NFTNL_SET_ELEM_EXPIRATION)) {
 		item->timeout_ms = nftnl_set_elem_get_u64(element, NFTNL_SET_ELEM_EXPIRATION);
+		if (item->timeout_ms == 0) /* over, and no permanent one */
+			item->timeout_ms = 1;
+	}
 	element_read_comment(element, item->comment);
 	nftnl_set_elem_expr_foreach(element, on_counter, &item->n_packets);
 	return 0;

@@ -10,7 +10,8 @@
 
 #define ELEMENT_COMMENT_MAX 128 /* with its NUL */
 
-/* Of a KEY_SERVICES set. Permanent where timeout_ms is 0. */
+/* Of a KEY_SERVICES set. Permanent where timeout_ms is 0; what is to end sooner than kernels can
+ * count, after 10 ms, does so then. */
 struct element {
 	struct address_range sources;
 	uint8_t l4proto;
