@@ -245,18 +245,18 @@ static bool legacy_module_exists(const char *module)
 }
 
 /* iptables-legacy is not part of nf_tables: the kernel names its tables in a file, which is root's.
- */
+ * One that can't be read now may name it: chains for NAT that is not there do no harm. */
 static bool legacy_table_exists(const char *path, const char *module)
 {
 	_cleanup_(fclosep) FILE *file = fopen(path, "re");
 	char name[64];
 
 	if (!file)
-		return errno == EACCES && legacy_module_exists(module);
+		return errno == EACCES ? legacy_module_exists(module) : errno != ENOENT;
 	while (fgets(name, sizeof(name), file))
 		if (strcmp(name, "nat\n") == 0)
 			return true;
-	return false;
+	return ferror(file);
 }
 
 int gate_find_destination_nat(struct gate *gate, bool *ret)

@@ -154,11 +154,22 @@ def build_preload(directory, name):
     return library
 
 
+def preloaded(tmp_path_factory, name):
+    """The environment of a daemon with it."""
+    return {"LD_PRELOAD": str(build_preload(tmp_path_factory.mktemp("shim"), name)),
+            "ASAN_OPTIONS": os.environ["ASAN_OPTIONS"] + ":verify_asan_link_order=0"}
+
+
 @pytest.fixture(scope="session")
 def older_kernel(tmp_path_factory):
     """The environment of a daemon whose kernel can't own tables."""
-    return {"LD_PRELOAD": str(build_preload(tmp_path_factory.mktemp("shim"), "older_kernel")),
-            "ASAN_OPTIONS": os.environ["ASAN_OPTIONS"] + ":verify_asan_link_order=0"}
+    return preloaded(tmp_path_factory, "older_kernel")
+
+
+@pytest.fixture(scope="session")
+def unread_legacy(tmp_path_factory):
+    """The environment of a daemon that can't read which tables iptables-legacy has."""
+    return preloaded(tmp_path_factory, "unread_legacy")
 
 
 @pytest.fixture(scope="session")

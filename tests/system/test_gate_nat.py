@@ -4,6 +4,8 @@
 The container's own port is 22 on its side, published as the VM's 2222, which is managed.
 """
 
+import errno
+
 import pytest
 
 from harness import Listener, Session, Udp, await_, is_open
@@ -86,6 +88,19 @@ def test_auto_learns_of_the_first_legacy_rule(world, agent, family):
     agent.grant("2222/tcp", world.requester.address(family))
     assert is_open(world.requester, address, 2222)
     assert not is_open(world.stranger, address, 2222)
+
+
+@families
+@pytest.mark.parametrize("error", ["EMFILE", "ENOMEM", "EIO"])
+def test_legacy_nat_that_cannot_be_asked_for_is_taken_for_there(
+        world, agent, family, unread_legacy, error):
+    Listener(world.vm, "::", 22, dual_stack=True)
+    KINDS["iptables-legacy"](world.vm, 8022, 22).publish()
+    agent.environment.update(unread_legacy)
+    agent.environment["JITGATE_ERRNO"] = str(getattr(errno, error))
+    agent.start()
+    assert not is_open(world.stranger, world.vm.address(family), 8022), "a stranger gets in"
+    assert agent.call("Status")["gate"]["destinationNat"]
 
 
 @families
