@@ -34,6 +34,7 @@ struct grant {
 	bool durable; /* survives a reboot */
 	bool covered; /* the access map has its covers */
 	bool withdrawn; /* its admission failed, and its covers could not be taken back yet */
+	bool outdated; /* the clock was set, and its times could not be worked out anew yet */
 	uint64_t n_connections;
 	/* When it begins, then when it ends. */
 	sd_event_source *timer;

@@ -197,7 +197,7 @@ void lifecycle_expire(struct agent *agent, struct grant *grant)
 	compaction_schedule(agent);
 }
 
-static int grant_begin(struct agent *agent, struct grant *grant)
+static void grant_begin(struct agent *agent, struct grant *grant)
 {
 	int status = change_covers(agent, grant, true);
 
@@ -206,12 +206,12 @@ static int grant_begin(struct agent *agent, struct grant *grant)
 			strerror(-status));
 	if (!grant->covered) {
 		grant_try_again(grant);
-		return 0;
+		return;
 	}
 	/* What the kernel lacks, the gatekeeper adds. */
 	grant->state = GRANT_ACTIVE;
 	lifecycle_announce_begun(agent, grant);
-	return grant_set_timer(agent, grant);
+	(void)grant_set_timer(agent, grant);
 }
 
 static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -231,12 +231,14 @@ static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata
 	else if (entry->revoked)
 		(void)lifecycle_revoke(
 			agent, entry->grant, entry->kill_sessions, "revoked before", NULL);
+	else if (entry->grant->outdated)
+		lifecycle_recompute(agent);
 	/* The whole of it may have passed while this machine slept, or its clock was set. */
 	else if (entry->grant->state == GRANT_ACTIVE ||
 		entry->grant->deadline_usec <= clock_boottime_usec())
 		lifecycle_expire(agent, entry->grant);
 	else
-		return grant_begin(agent, entry->grant);
+		grant_begin(agent, entry->grant);
 	return 0;
 }
 
@@ -336,31 +338,10 @@ int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_session
 struct recomputation {
 	struct agent *agent;
 	struct moment now;
-	struct grant **items;
-	size_t n;
 };
 
-static int collect_live(struct registry_entry *entry, void *userdata)
-{
-	struct recomputation *recomputation = userdata;
-
-	if (entry->grant && grant_is_live(entry->grant))
-		recomputation->items[recomputation->n++] = entry->grant;
-	return 0;
-}
-
-static int collect_grants(struct agent *agent, struct recomputation *ret)
-{
-	ret->agent = agent;
-	ret->now = moment_now();
-	ret->n = 0;
-	ret->items = calloc(registry_count_live(agent->registry) + 1, sizeof(struct grant *));
-	if (!ret->items)
-		return -ENOMEM;
-	return registry_foreach(agent->registry, collect_live, ret);
-}
-
-/* A deadline only ever comes nearer; a beginning may move either way. */
+/* A deadline only ever comes nearer; a beginning may move either way. The map's covers and the
+ * grant always have the same deadline: what can't be changed in both is tried again. */
 static int recompute_grant(struct agent *agent, struct grant *grant, const struct moment *now)
 {
 	uint64_t deadline_usec = grant->deadline_usec;
@@ -369,10 +350,11 @@ static int recompute_grant(struct agent *agent, struct grant *grant, const struc
 	size_t n_before = 0, n_after = 0;
 	int status = 0;
 
-	if (grant->state == GRANT_ACTIVE)
+	if (grant->covered)
 		status = grant_covers(grant, &before, &n_before);
-	grant_set_times(grant, now);
-	if (status == 0 && grant->state == GRANT_ACTIVE && grant->deadline_usec != deadline_usec) {
+	if (status == 0)
+		grant_set_times(grant, now);
+	if (status == 0 && grant->covered && grant->deadline_usec != deadline_usec) {
 		status = grant_covers(grant, &after, &n_after);
 		if (status == 0)
 			status = access_map_change(
@@ -380,19 +362,37 @@ static int recompute_grant(struct agent *agent, struct grant *grant, const struc
 		if (status == -ENOENT) /* over, and out of the map: its timer will say so */
 			status = 0;
 	}
-	return status < 0 ? status : grant_set_timer(agent, grant);
+	grant->outdated = status < 0;
+	if (status == 0)
+		return grant_set_timer(agent, grant);
+	grant->deadline_usec = deadline_usec;
+	grant_try_again(grant);
+	return status;
 }
 
-int lifecycle_recompute(struct agent *agent)
+static int recompute(struct registry_entry *entry, void *userdata)
 {
-	struct recomputation grants;
-	int status = collect_grants(agent, &grants);
+	struct recomputation *recomputation = userdata;
+	struct grant *grant = entry->grant;
+	int status;
 
-	for (size_t i = 0; i < grants.n && status >= 0; i++)
-		status = recompute_grant(agent, grants.items[i], &grants.now);
-	free(grants.items);
+	/* What could not be closed yet is about to be: its timer is not to be set off. */
+	if (!grant || !grant_is_live(grant) || grant->withdrawn || entry->revoked)
+		return 0;
+	status = recompute_grant(recomputation->agent, grant, &recomputation->now);
+	if (status < 0)
+		log_line(LOG_ERR, "can't work out grant %s's times yet: %s", grant->document->id,
+			strerror(-status));
+	return 0;
+}
+
+void lifecycle_recompute(struct agent *agent)
+{
+	struct recomputation recomputation = { .agent = agent, .now = moment_now() };
+
+	(void)registry_foreach(agent->registry, recompute, &recomputation);
 	/* The kernel's own timeouts stood still while the machine slept: all are compared. */
-	return status < 0 ? status : gatekeeper_install(agent);
+	(void)gatekeeper_install(agent);
 }
 
 /* Local root's grants need managed ports only: an element for a port that is not managed opens
@@ -422,10 +422,34 @@ static bool grant_may_stay(
 	return judge_again(agent, key, grant, refusal) != REFUSED;
 }
 
+struct live_grants {
+	struct grant **items;
+	size_t n;
+};
+
+static int collect_live(struct registry_entry *entry, void *userdata)
+{
+	struct live_grants *grants = userdata;
+
+	if (entry->grant && grant_is_live(entry->grant))
+		grants->items[grants->n++] = entry->grant;
+	return 0;
+}
+
+static int collect_grants(struct agent *agent, struct live_grants *ret)
+{
+	ret->n = 0;
+	ret->items = calloc(registry_count_live(agent->registry) + 1, sizeof(struct grant *));
+	if (!ret->items)
+		return -ENOMEM;
+	return registry_foreach(agent->registry, collect_live, ret);
+}
+
 /* On disk before the kernel changes, as any revocation: what ended with its key must not come back
  * with it. */
-static void record_ends(struct agent *agent, const struct recomputation *grants)
+static void record_ends(struct agent *agent, const struct live_grants *grants)
 {
+	uint64_t now_usec = clock_realtime_usec();
 	json_t *records = json_array();
 	struct refusal refusal;
 
@@ -436,15 +460,14 @@ static void record_ends(struct agent *agent, const struct recomputation *grants)
 			registry_mark_revoked(agent->registry, registry_find(agent->registry, id));
 			json_array_append_new(records,
 				record_to_tell(agent,
-					record_revoked(id, refusal.message, false,
-						grants->now.wall_usec)));
+					record_revoked(id, refusal.message, false, now_usec)));
 		}
 	(void)record_keep_all(agent, records);
 }
 
 int lifecycle_reconsider(struct agent *agent)
 {
-	struct recomputation grants;
+	struct live_grants grants;
 	struct refusal refusal;
 	int status = collect_grants(agent, &grants);
 

@@ -41,8 +41,9 @@ size_t lifecycle_kill_sessions(struct agent *agent, const char *id);
 int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_sessions,
 	const char *reason, size_t *ret_killed);
 
-/* Works out every live grant's times anew: the wall clock was set, or the machine slept. */
-int lifecycle_recompute(struct agent *agent);
+/* Works out every live grant's times anew: the wall clock was set, or the machine slept. What there
+ * is no memory for is done as soon as it can be. */
+void lifecycle_recompute(struct agent *agent);
 
 /* Revokes the live grants that policies or trusted keys, as they are now, do not allow. */
 int lifecycle_reconsider(struct agent *agent);
