@@ -471,14 +471,18 @@ int lifecycle_reconsider(struct agent *agent)
 	struct refusal refusal;
 	int status = collect_grants(agent, &grants);
 
-	if (status >= 0)
-		record_ends(agent, &grants);
-	for (size_t i = 0; i < grants.n && status >= 0; i++) {
+	if (status < 0)
+		return status;
+	record_ends(agent, &grants);
+	for (size_t i = 0; i < grants.n; i++) {
 		struct grant *grant = grants.items[i];
+		int revoked = grant_may_stay(agent, grant, &refusal)
+			? 0
+			: lifecycle_revoke(agent, grant, false, refusal.message, NULL);
 
-		if (grant_may_stay(agent, grant, &refusal))
-			continue;
-		status = lifecycle_revoke(agent, grant, false, refusal.message, NULL);
+		/* One that can't be closed yet keeps none of the others open. */
+		if (status == 0)
+			status = revoked;
 	}
 	free(grants.items);
 	return status;
