@@ -106,10 +106,12 @@ static int watch_catching_up(struct agent *agent)
 {
 	const struct moment now = moment_now();
 	char message[256], is[TIME_STRING_MAX], was[TIME_STRING_MAX];
+	int status;
 
-	agent->catch_up_source = sd_event_source_disable_unref(agent->catch_up_source);
-	if (!agent_clock_is_behind(agent, &now))
+	if (!agent_clock_is_behind(agent, &now)) {
+		agent->catch_up_source = sd_event_source_disable_unref(agent->catch_up_source);
 		return 0;
+	}
 	snprintf(message, sizeof(message),
 		"This machine's clock says %s, but it has been %s before: no grant is admitted or "
 		"restored until it has caught up",
@@ -118,8 +120,15 @@ static int watch_catching_up(struct agent *agent)
 	audit_write(agent->audit,
 		&(struct audit_record){ .type = AUDIT_CLOCK_BEHIND, .message = message });
 	log_line(LOG_ERR, "%s", message);
-	return sd_event_add_time(agent->event, &agent->catch_up_source, CLOCK_REALTIME,
+	if (agent->catch_up_source) {
+		(void)sd_event_source_set_time(agent->catch_up_source, agent->latest_usec);
+		return sd_event_source_set_enabled(agent->catch_up_source, SD_EVENT_ONESHOT);
+	}
+	status = sd_event_add_time(agent->event, &agent->catch_up_source, CLOCK_REALTIME,
 		agent->latest_usec, USEC_PER_SEC, on_catch_up, agent);
+	if (status < 0)
+		log_line(LOG_ERR, "can't wait for the clock to catch up: %s", strerror(-status));
+	return status;
 }
 
 static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
@@ -127,9 +136,9 @@ static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
 	struct agent *agent = userdata;
 
 	(void)source, (void)usec;
-	agent->catch_up_source = sd_event_source_disable_unref(agent->catch_up_source);
-	(void)restore_again(agent);
-	return watch_catching_up(agent);
+	restore_again(agent);
+	(void)watch_catching_up(agent);
+	return 0;
 }
 
 static void audit_clock_step(struct agent *agent, const struct moment *now, int64_t step_usec)
@@ -161,11 +170,13 @@ static int on_clock(sd_event_source *source, int fd, uint32_t events, void *user
 	agent->wall_ahead_usec = ahead_usec;
 	if (step_usec >= STEP_USEC_MIN || -step_usec >= STEP_USEC_MIN)
 		audit_clock_step(agent, &now, step_usec);
-	(void)lifecycle_recompute(agent);
+	lifecycle_recompute(agent);
 	/* Set right: the timer that waits for that is not told first. */
 	if (agent->catch_up_source && !agent_clock_is_behind(agent, &now))
-		return on_catch_up(NULL, 0, agent);
-	return watch_catching_up(agent);
+		restore_again(agent);
+	/* A source whose handler fails is switched off: the next step must be noticed too. */
+	(void)watch_catching_up(agent);
+	return 0;
 }
 
 /*
@@ -188,11 +199,13 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 	struct agent *agent = userdata;
 
 	(void)source, (void)usec;
-	agent->time_source = sd_event_source_disable_unref(agent->time_source);
-	if (registry_count_live(agent->registry) == 0)
+	if (registry_count_live(agent->registry) == 0) {
+		agent->time_source = sd_event_source_disable_unref(agent->time_source);
 		return 0;
+	}
 	record_time(agent, clock_realtime_usec());
-	agent_note_time(agent);
+	(void)sd_event_source_set_time_relative(agent->time_source, NOTE_TIME_USEC);
+	(void)sd_event_source_set_enabled(agent->time_source, SD_EVENT_ONESHOT);
 	return 0;
 }
 
@@ -497,9 +510,7 @@ static int reload_swap(struct agent *agent, struct config **config, struct trust
 	if (agent->trust_failed || agent->unread_usec > 0) {
 		/* What the ledgers have can be verified now, or read. */
 		agent->trust_failed = false;
-		status = restore_again(agent);
-		if (status < 0)
-			log_line(LOG_ERR, "can't restore grants: %s", strerror(-status));
+		restore_again(agent);
 	}
 	policies_done(&old_policies);
 	audit_reloaded(agent, old_config->mode);

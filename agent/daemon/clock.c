@@ -63,8 +63,9 @@ int clock_watch(
 bool clock_watch_read(int fd)
 {
 	uint64_t n;
-	bool set = read(fd, &n, sizeof(n)) < 0 && errno == ECANCELED;
+	bool quiet = read(fd, &n, sizeof(n)) < 0 && errno == EAGAIN;
 
+	/* Not only ECANCELED: arming it anew forgets what reading it could not tell. */
 	(void)clock_watch_arm(fd);
-	return set;
+	return !quiet;
 }

@@ -306,7 +306,7 @@ static int on_unread(sd_event_source *source, uint64_t usec, void *userdata)
 
 	(void)source, (void)usec;
 	agent->unread_source = sd_event_source_disable_unref(agent->unread_source);
-	(void)restore_again(agent);
+	restore_again(agent);
 	return 0;
 }
 
@@ -347,13 +347,18 @@ int restore_all(struct agent *agent)
 	return status == -ENOMEM ? status : 0;
 }
 
-int restore_again(struct agent *agent)
+void restore_again(struct agent *agent)
 {
 	int status = restore_all(agent);
 
-	if (status == 0)
-		status = gatekeeper_install(agent);
-	return status < 0 ? status : restore_tell(agent);
+	if (status < 0) {
+		log_line(LOG_ERR, "can't restore grants: %s", strerror(-status));
+		(void)sd_event_exit(agent->event, status);
+		return;
+	}
+	/* Tried again where it fails. */
+	(void)gatekeeper_install(agent);
+	(void)restore_tell(agent);
 }
 
 static int tell_entry(struct registry_entry *entry, void *userdata)

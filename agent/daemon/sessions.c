@@ -224,8 +224,13 @@ static int on_sweep(sd_event_source *source, uint64_t usec, void *userdata)
 	struct sessions *sessions = userdata;
 
 	(void)source, (void)usec;
-	sessions->sweep = sd_event_source_disable_unref(sessions->sweep);
-	return sessions_sweep(sessions) > 0 ? sessions_arm_sweep(sessions) : 0;
+	if (sessions_sweep(sessions) == 0) {
+		sessions->sweep = sd_event_source_disable_unref(sessions->sweep);
+		return 0;
+	}
+	(void)sd_event_source_set_time_relative(sessions->sweep, SWEEP_USEC);
+	(void)sd_event_source_set_enabled(sessions->sweep, SD_EVENT_ONESHOT);
+	return 0;
 }
 
 static int sessions_arm_sweep(struct sessions *sessions)
