@@ -3,7 +3,8 @@
 /*
  * Preloaded into jitgated by tests: fails one call, or it and all that follow, or kills the program
  * before one, of those that are made while a test has this armed. A call is an allocation, or a
- * system call that can fail for want of something. The test and this share a page, struct faults.
+ * system call that can fail for want of something. The test and this share a page, struct faults,
+ * by which the test also sets the wall clock that the program sees.
  *
  * System calls are caught where they enter the kernel (Documentation/admin-guide/
  * syscall-user-dispatch.rst), so that those of libraries and of the C library itself count too: the
@@ -22,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -45,6 +47,7 @@ struct faults {
 	volatile uint32_t n_failed;
 	char only[16]; /* the system call by that name alone; or "" */
 	char where[96]; /* the first that failed */
+	volatile int64_t ahead_seconds; /* of the machine's wall clock */
 };
 
 static struct faults *faults;
@@ -272,4 +275,14 @@ void *realloc(void *old, size_t n)
 	static void *(*real)(void *, size_t);
 
 	return allocation_fails(__builtin_return_address(0)) ? NULL : REAL("realloc")(old, n);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	static int (*real)(clockid_t, struct timespec *);
+	int result = REAL("clock_gettime")(clock, ret);
+
+	if (faults && clock == CLOCK_REALTIME)
+		ret->tv_sec += faults->ahead_seconds;
+	return result;
 }

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes chosen calls of a running jitgated fail, by means of faults.c."""
+"""Makes chosen calls of a running jitgated fail, and sets its clock, by means of faults.c."""
 
 import collections
 import contextlib
+import ctypes
 import mmap
 import os
+import pathlib
 import struct
+
+PIDFD_GETFD = 438  # <asm-generic/unistd.h>
+CLOCK_WATCH_FLAGS = 3  # TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 # kind: "memory" or "system"; at: which call of those made while it is armed fails, from 1, or 0 for none;
 # lasting: all that follow fail too; choice: which of a call's errors; kills: instead, it kills the program
@@ -16,6 +22,7 @@ Fault = collections.namedtuple("Fault", "kind at lasting choice kills only",
 
 class Faults:
     _LAYOUT = struct.Struct("=5B3x3I16s96s")
+    _CLOCK, _CLOCK_AT = struct.Struct("=q"), 136
 
     def __init__(self, directory, library):
         path = directory / "faults"
@@ -45,6 +52,14 @@ class Faults:
         finally:
             self.disarm()
 
+    def step_clock(self, watch, seconds):
+        """As if the wall clock had been set forward; watch is the process's clock_watch()."""
+        ahead, = self._CLOCK.unpack_from(self._page, self._CLOCK_AT)
+        self._CLOCK.pack_into(self._page, self._CLOCK_AT, ahead + seconds)
+        # What the kernel cancels when its clock is set (timerfd_create(2)) elapses instead.
+        long_ago = (ctypes.c_long * 4)(0, 0, 0, 1)  # struct itimerspec
+        assert LIBC.timerfd_settime(watch, CLOCK_WATCH_FLAGS, long_ago, None) == 0
+
     @property
     def _fields(self):
         return self._LAYOUT.unpack_from(self._page)
@@ -61,3 +76,21 @@ class Faults:
     def where(self):
         """The call that failed first: a system call's name, or what asked for memory."""
         return self._fields[9].rstrip(b"\0").decode()
+
+
+def clock_watch(pid):
+    """A descriptor of the timer by which a process is told that the clock was set."""
+    number, = (int(info.name) for info in pathlib.Path(f"/proc/{pid}/fdinfo").iterdir()
+               if is_clock_watch(info))
+    process = os.pidfd_open(pid)
+    watch = LIBC.syscall(PIDFD_GETFD, process, number, 0)
+    os.close(process)
+    assert watch >= 0, os.strerror(ctypes.get_errno())
+    return watch
+
+
+def is_clock_watch(info):
+    with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+        text = info.read_text()
+        return "clockid: 0\n" in text and f"settime flags: 0{CLOCK_WATCH_FLAGS}" in text
+    return False

@@ -19,7 +19,7 @@ import time
 
 import pytest
 
-from faults import Fault, Faults
+from faults import Fault, Faults, clock_watch
 from forge import Forge, grant_claims
 from harness import SANITIZED, Listener, Session, VarlinkError, allowing, await_, port_claim
 from kernel import assert_as_granted, parse_time
@@ -357,6 +357,34 @@ class Expiring:
         life.revoked.add(self.id)
 
 
+class Stepping:
+    """The wall clock is set forward: over a grant's end, or to a moment before it."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def prepare(self, life):
+        self.id = life.agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.7")], seconds=600,
+                                  reason="test")["id"]
+        life.assert_requester(True)
+        self.watch = clock_watch(life.agent.process.pid)
+
+    def act(self, life):
+        life.faults.step_clock(self.watch, self.seconds)
+        os.close(self.watch)
+        life.ask("org.varlink.service.GetInfo")
+
+    def check(self, life):
+        if self.seconds < 600:
+            life.assert_requester(True)
+            life.revoke(self.id)
+        else:
+            await_(lambda: not life.is_active(self.id), allowing(1), "it has ended")
+            life.await_requester(False)
+            life.revoked.add(self.id)
+        life.assert_requester(False)
+
+
 class Starting:
     """With a grant and a revocation to read, and the gate standing."""
 
@@ -435,7 +463,8 @@ class Stopping:
 PHASES = {
     "first start": FirstStart, "submit": Submitting, "grant": Granting,
     "revoke": lambda: Revoking(False), "revoke by document": lambda: Revoking(True),
-    "read": Reading, "reload": Reloading, "expiry": Expiring, "start": Starting,
+    "read": Reading, "reload": Reloading, "expiry": Expiring,
+    "clock over the end": lambda: Stepping(3600), "clock": lambda: Stepping(300), "start": Starting,
     "stop": Stopping,
 }
 
