@@ -85,7 +85,11 @@ static int run(
 	if (status < 0)
 		return status;
 	memory_release();
-	return program_loop(event, reload, agent);
+	status = program_loop(event, reload, agent);
+	/* Nobody stopped it: as a start that fails, it leaves what stands. */
+	if (status < 0)
+		agent->config->on_stop = ON_STOP_KEEP;
+	return status;
 }
 
 /* Root reads all that there is; its service does not. */

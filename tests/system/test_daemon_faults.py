@@ -527,3 +527,17 @@ def test_calls_that_fail(life, name, kind, measure):
     assert not wrongs, f"{len(wrongs)} of {n_failures}:\n" + "\n".join(wrongs)
     life.verify()
     measure(f"calls that failed, {name}, {kind}", f"{n_failures} ({life.n_exits} exits)")
+
+
+def test_a_loop_that_fails_leaves_the_gate(life):
+    """on_stop = remove is for a clean stop."""
+    life.agent.configure(on_stop="remove")
+    life.agent.call("Reload")
+    for at in itertools.count(1):
+        with life.faults.armed(Fault("system", at)):
+            life.ask("Grant", ports=[port_claim("22/tcp", "192.0.2.8")], seconds=60, reason="test")
+            life.ask("org.varlink.service.GetInfo")  # by then the loop has set its timers
+        assert life.faults.n_failed, "every call has failed, and the loop has not"
+        life.settle()
+        if life.faults.where == "timerfd_settime" and life.n_exits:
+            break
