@@ -105,20 +105,21 @@ void session_table_drop(struct session_table *table, struct session *session)
 	session_free(session);
 }
 
-static void collect(const void *node, VISIT visit, void *userdata)
+static void link_behind(const void *node, VISIT visit, void *userdata)
 {
-	struct session_list *list = userdata;
+	struct session ***end = userdata;
 
-	if (visit == postorder || visit == leaf)
-		list->items[list->n++] = *(struct session *const *)node;
+	if (visit != postorder && visit != leaf)
+		return;
+	**end = *(struct session *const *)node;
+	*end = &(**end)->next;
 }
 
-int session_table_list(const struct session_table *table, struct session_list *ret)
+struct session *session_table_list(const struct session_table *table)
 {
-	ret->n = 0;
-	ret->items = calloc(table->n + 1, sizeof(struct session *));
-	if (!ret->items)
-		return -ENOMEM;
-	twalk_r(table->tree, collect, ret);
-	return 0;
+	struct session *first, **end = &first;
+
+	twalk_r(table->tree, link_behind, &end);
+	*end = NULL;
+	return first;
 }

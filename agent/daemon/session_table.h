@@ -24,17 +24,13 @@ struct session {
 	unsigned n_checks;
 	struct sessions *sessions;
 	sd_event_source *timer;
+	struct session *next; /* session_table_list() */
 };
 
 struct session_table {
 	void *tree; /* tsearch(3), by flow */
 	size_t n;
 	size_t n_translated;
-};
-
-struct session_list {
-	struct session **items;
-	size_t n;
 };
 
 /* An order of flows, for bsearch(3) and the like. */
@@ -60,6 +56,6 @@ void session_table_translate(
 
 void session_table_drop(struct session_table *table, struct session *session);
 
-/* All of them, so that they may be dropped meanwhile; items is the caller's to free. Returns 0 or
- * -ENOMEM. */
-int session_table_list(const struct session_table *table, struct session_list *ret);
+/* All of them, linked by next, or NULL: each may be dropped once its next one is known. Good until
+ * the next call. */
+struct session *session_table_list(const struct session_table *table);

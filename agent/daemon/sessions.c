@@ -197,17 +197,15 @@ static bool flows_include(const struct flow_list *list, const struct flow *flow)
 static size_t sessions_sweep(struct sessions *sessions)
 {
 	_cleanup_(flow_list_done) struct flow_list list = {};
-	struct session_list all;
 	size_t n_left = 0;
 
-	if (gate_read_sessions(sessions->agent->gate, &list) < 0 ||
-		session_table_list(&sessions->table, &all) < 0)
+	if (gate_read_sessions(sessions->agent->gate, &list) < 0)
 		return sessions->table.n;
 	if (list.n > 0)
 		qsort(list.flows, list.n, sizeof(*list.flows), flows_compare);
-	for (size_t i = 0; i < all.n; i++) {
-		struct session *session = all.items[i];
-
+	for (struct session *session = session_table_list(&sessions->table), *next; session;
+		session = next) {
+		next = session->next;
 		if (session->flow.l4proto != IPPROTO_UDP)
 			continue;
 		if (flows_include(&list, &session->flow))
@@ -215,7 +213,6 @@ static size_t sessions_sweep(struct sessions *sessions)
 		else
 			session_end(sessions, session, NULL);
 	}
-	free(all.items);
 	return n_left;
 }
 
@@ -424,14 +421,12 @@ static int on_nflog(sd_event_source *source, int fd, uint32_t events, void *user
 /* News were lost: each session is looked for. */
 static void sessions_check_all(struct sessions *sessions)
 {
-	struct session_list all;
-
-	if (session_table_list(&sessions->table, &all) < 0)
-		return;
-	for (size_t i = 0; i < all.n; i++)
-		if (all.items[i]->flow.l4proto == IPPROTO_TCP)
-			session_check(sessions, all.items[i]);
-	free(all.items);
+	for (struct session *session = session_table_list(&sessions->table), *next; session;
+		session = next) {
+		next = session->next;
+		if (session->flow.l4proto == IPPROTO_TCP)
+			session_check(sessions, session);
+	}
 	if (sessions_sweep(sessions) > 0)
 		(void)sessions_arm_sweep(sessions);
 }
@@ -484,16 +479,14 @@ static void session_kill(struct sessions *sessions, struct session *session)
 size_t sessions_kill(
 	struct sessions *sessions, const char *grant, const struct policies *only_on_expiry)
 {
-	struct session_list all;
 	size_t n = 0;
 
-	if (session_table_list(&sessions->table, &all) < 0)
-		return 0;
-	for (size_t i = 0; i < all.n; i++) {
-		struct session *session = all.items[i];
+	for (struct session *session = session_table_list(&sessions->table), *next; session;
+		session = next) {
 		unsigned protocol =
 			session->flow.l4proto == IPPROTO_TCP ? PROTOCOL_TCP : PROTOCOL_UDP;
 
+		next = session->next;
 		if (!session->grant || strcmp(session->grant, grant) != 0)
 			continue;
 		if (only_on_expiry &&
@@ -503,22 +496,17 @@ size_t sessions_kill(
 		session_kill(sessions, session);
 		n++;
 	}
-	free(all.items);
 	return n;
 }
 
 int sessions_foreach(struct sessions *sessions,
 	int (*callback)(const struct session *session, void *userdata), void *userdata)
 {
-	struct session_list all;
-	int status;
+	int status = 0;
 
-	status = session_table_list(&sessions->table, &all);
-	if (status < 0)
-		return status;
-	for (size_t i = 0; i < all.n && status >= 0; i++)
-		if (all.items[i]->open)
-			status = callback(all.items[i], userdata);
-	free(all.items);
+	for (const struct session *session = session_table_list(&sessions->table);
+		session && status >= 0; session = session->next)
+		if (session->open)
+			status = callback(session, userdata);
 	return status < 0 ? status : 0;
 }
