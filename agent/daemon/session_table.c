@@ -79,7 +79,9 @@ int session_table_add(struct session_table *table, const struct flow *flow, cons
 	session->since_usec = since_usec;
 	session->grant = grant ? strdup(grant) : NULL;
 	session->subject = subject ? strdup(subject) : NULL;
-	if (!tsearch(session, &table->tree, flows_compare)) {
+	/* Nobody's, it would be passed over where its grant's are ended. */
+	if ((grant && !session->grant) || (subject && !session->subject) ||
+		!tsearch(session, &table->tree, flows_compare)) {
 		session_free(session);
 		return -ENOMEM;
 	}
