@@ -78,6 +78,7 @@ struct agent {
 	enum gate_install gate_found; /* at start */
 	bool gate_owned;
 	bool gate_audits; /* as it was last installed */
+	bool udp_to_keep; /* sessions that are older than the gate are not all in it yet */
 	bool destination_nat;
 	bool forwards; /* this host does, as the rules take it */
 

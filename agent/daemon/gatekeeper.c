@@ -144,25 +144,33 @@ static int report_failure(int status, const char *what)
 struct udp_collection {
 	const struct agent *agent;
 	struct flow_list flows;
+	int status;
 };
 
 static void collect_udp(const struct flow *flow, void *userdata)
 {
 	struct udp_collection *collection = userdata;
 
-	if (policies_manage(&collection->agent->policies, flow->local_port, PROTOCOL_UDP))
-		(void)flow_list_add(&collection->flows, flow);
+	if (collection->status == 0 &&
+		policies_manage(&collection->agent->policies, flow->local_port, PROTOCOL_UDP))
+		collection->status = flow_list_add(&collection->flows, flow);
 }
 
 /* Where the gate was not there a moment ago, or refused nothing: UDP sessions that have a socket of
- * their own are older than its refusing, and go on like TCP's. */
-static void keep_udp_sessions(struct agent *agent)
+ * their own are older than its refusing, and go on like TCP's. Returns 0; -ENOMEM: to be done
+ * again. */
+static int keep_udp_sessions(struct agent *agent)
 {
 	struct udp_collection collection = { .agent = agent };
+	int status = sockets_foreach_udp(agent->sockets, collect_udp, &collection);
 
-	if (sockets_foreach_udp(agent->sockets, collect_udp, &collection) == 0)
-		(void)gate_add_flows(agent->gate, &collection.flows);
+	if (status == 0)
+		status = collection.status;
+	if (status == 0)
+		status = gate_add_flows(agent->gate, &collection.flows);
 	flow_list_done(&collection.flows);
+	agent->udp_to_keep = status == -ENOMEM;
+	return agent->udp_to_keep ? status : 0;
 }
 
 int gatekeeper_begin(struct agent *agent)
@@ -183,8 +191,9 @@ int gatekeeper_begin(struct agent *agent)
 	wanted_point(&wanted);
 	status = gate_install(
 		agent->gate, &wanted.ruleset, NULL, &agent->gate_found, &agent->gate_owned, &what);
+	/* What there is no memory for now, the next installation does. */
 	if (status == 0 && agent->gate_found == GATE_WAS_ABSENT)
-		keep_udp_sessions(agent);
+		(void)keep_udp_sessions(agent);
 	agent->gate_audits = wanted.ruleset.audit;
 	return status == -EPERM ? status : report_failure(status, what);
 }
@@ -202,17 +211,23 @@ static int install(struct agent *agent)
 		status = wanted_init(&wanted, agent);
 	if (status == 0)
 		status = wanted_grants(agent, &grants);
+	/* Before it refuses; a second time after, where this fails. */
 	if (status == 0 && agent->gate_audits && !wanted.ruleset.audit)
-		keep_udp_sessions(agent);
+		(void)keep_udp_sessions(agent);
 	if (status == 0)
 		status = gate_install(
 			agent->gate, &wanted.ruleset, &grants, &found, &agent->gate_owned, &what);
 	if (status < 0)
 		return report_failure(status, what);
 	agent->gate_audits = wanted.ruleset.audit;
-	if (found == GATE_WAS_ABSENT)
-		keep_udp_sessions(agent);
-	return sockets_watch(agent->sockets, wanted.tcp.ranges, wanted.tcp.n);
+	status = sockets_watch(agent->sockets, wanted.tcp.ranges, wanted.tcp.n);
+	if (found == GATE_WAS_ABSENT || agent->udp_to_keep) {
+		int kept = keep_udp_sessions(agent);
+
+		if (status == 0)
+			status = kept;
+	}
+	return status;
 }
 
 static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)

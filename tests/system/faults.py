@@ -77,6 +77,10 @@ class Faults:
         """The call that failed first: a system call's name, or what asked for memory."""
         return self._fields[9].rstrip(b"\0").decode()
 
+    @property
+    def failed_for_memory(self):
+        return "+0x" in self.where
+
 
 def clock_watch(pid):
     """A descriptor of the timer by which a process is told that the clock was set."""

@@ -21,7 +21,7 @@ import pytest
 
 from faults import Fault, Faults, clock_watch
 from forge import Forge, grant_claims
-from harness import SANITIZED, Listener, Session, VarlinkError, allowing, await_, port_claim
+from harness import SANITIZED, Listener, Session, Udp, VarlinkError, allowing, await_, port_claim
 from kernel import assert_as_granted, parse_time
 
 CHOSEN = os.environ.get("JITGATE_TEST_FAULTS", "")
@@ -431,7 +431,8 @@ def start_or_end(life):
 
 
 class FirstStart(Starting):
-    """Without a gate. A start that fails may leave none; the next shuts it."""
+    """Without a gate. A start that fails may leave none; the next shuts it. One that lives lets the sessions go on
+    that are older than it."""
 
     HAS_GATE = False
 
@@ -439,9 +440,20 @@ class FirstStart(Starting):
         life.agent.stop()
         life.agent.namespace.run("nft", "delete", "table", "inet", "jitgate")
         assert life.door.lets_in(life.world.stranger)
+        life.configure({**PORTS, "dns": {"number": 53, "protocol": "UDP"}})
+        self.client = Udp(life.world.requester, life.world.requester.v4, 5353)
+        self.server = Udp(life.world.vm, life.world.vm.v4, 53,
+                          connected_to=(life.world.requester.v4, 5353))
+        self.n_exits = life.n_exits
 
     def check(self, life):
         life.assert_requester(False)
+        # Where the kernel can't be asked which there are, none is known.
+        if life.n_exits == self.n_exits and life.faults.failed_for_memory:
+            await_(lambda: self.server.hears(self.client, life.world.vm.v4, 53), allowing(1),
+                   "the UDP session goes on")
+        self.client.close()
+        self.server.close()
 
     def end(self, life):
         pass
