@@ -222,7 +222,7 @@ static int print_json(const struct assessment *assessment)
 	}
 	whole = json_pack("{s:O, s:s, s:o}", "answers", answers, "note", ELSEWHERE, "proposal",
 		proposal_json(assessment));
-	return whole ? output_json(whole) : output_failure(-ENOMEM);
+	return output_json(whole);
 }
 
 static void print_list(

@@ -113,8 +113,6 @@ static int tell_broken(const struct cli *cli, const char *path, const struct lin
 		json_auto_t *object = json_pack("{s:b, s:s, s:I, s:s}", "intact", 0, "file", path,
 			"line", (json_int_t)reader->number, "problem", problem);
 
-		if (!object)
-			return output_failure(-ENOMEM);
 		(void)output_json_line(object);
 	} else
 		output_error("%s: line %zu %s", path, reader->number, problem);
@@ -129,7 +127,7 @@ static int tell_intact(const struct cli *cli, const char *path, const struct cha
 			(json_int_t)chain->first_sequence, "lastSequence",
 			(json_int_t)chain->sequence, "continued", chain->continued);
 
-		return object ? output_json_line(object) : output_failure(-ENOMEM);
+		return output_json_line(object);
 	}
 	if (chain->n_lines == 0)
 		output_line(cli, STYLE_PLAIN, "%s is empty", path);

@@ -113,8 +113,7 @@ static int explain_reply(
 	}
 
 	object = json_pack("{s:s}", "error", error ? error->json_name : name);
-	if (!object || (parameters && json_object_update_missing(object, parameters) < 0))
-		return output_failure(-ENOMEM);
+	(void)json_object_update_missing(object, parameters);
 	(void)output_json_line(object);
 	return EXIT_REFUSED;
 }

@@ -139,7 +139,7 @@ static int print_json(const char *path, bool changed, const char *reverts_at)
 	json_auto_t *object = json_pack("{s:s, s:b, s:s*, s:s*}", "mode", "enforce", "changed",
 		changed, "revertsAt", reverts_at, "configuration", path);
 
-	return object ? output_json(object) : output_failure(-ENOMEM);
+	return output_json(object);
 }
 
 static int enforce_for_good(const struct cli *cli, const json_t *status)

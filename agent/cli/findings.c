@@ -34,8 +34,6 @@ int findings_new(struct findings **ret)
 	if (!findings)
 		return -ENOMEM;
 	findings->array = json_array();
-	if (!findings->array)
-		return -ENOMEM;
 	*ret = TAKE_PTR(findings);
 	return 0;
 }

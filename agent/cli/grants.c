@@ -112,15 +112,13 @@ static int run_grants(const struct cli *cli, const struct arguments *arguments)
 	return r < 0 ? output_failure(r) : EXIT_DONE;
 }
 
-/* The sources, each as the agent will show it. Returns 0; -EINVAL, having said why; -ENOMEM. */
+/* The sources, each as the agent will show it. Returns 0; -EINVAL, having said why. */
 static int read_sources(const struct cli *cli, const struct arguments *arguments, json_t **ret)
 {
 	json_auto_t *sources = json_array();
 	const char *text;
 	size_t index = 0;
 
-	if (!sources)
-		return -ENOMEM;
 	while ((text = arguments_next(arguments, "source", &index))) {
 		char normal[PREFIX_STRING_MAX];
 		struct prefix prefix;
@@ -130,8 +128,7 @@ static int read_sources(const struct cli *cli, const struct arguments *arguments
 			output_usage(cli, "--source %s %s", text, reason);
 			return -EINVAL;
 		}
-		if (json_array_append_new(sources, json_string(prefix_format(&prefix, normal))) < 0)
-			return -ENOMEM;
+		json_array_append_new(sources, json_string(prefix_format(&prefix, normal)));
 	}
 	*ret = TAKE_PTR(sources);
 	return 0;
@@ -144,8 +141,6 @@ static int read_ports(
 	const char *text;
 	size_t index = 0;
 
-	if (!ports)
-		return -ENOMEM;
 	while ((text = arguments_next(arguments, "port", &index))) {
 		unsigned protocols;
 		uint16_t number;
@@ -154,11 +149,10 @@ static int read_ports(
 			output_usage(cli, "--port %s is not a port like 22/tcp", text);
 			return -EINVAL;
 		}
-		if (json_array_append_new(ports,
-			    json_pack("{s:i, s:s, s:O}", "number", number, "protocol",
-				    protocol_format(protocols), "allowedSourceAddressPrefixes",
-				    sources)) < 0)
-			return -ENOMEM;
+		json_array_append_new(ports,
+			json_pack("{s:i, s:s, s:O}", "number", number, "protocol",
+				protocol_format(protocols), "allowedSourceAddressPrefixes",
+				sources));
 	}
 	*ret = TAKE_PTR(ports);
 	return 0;

@@ -56,12 +56,10 @@ static int add_public(json_t *keys, json_t *jwk)
 		return 0;
 	}
 	public_jwk = json_deep_copy(jwk);
-	if (!public_jwk)
-		return -ENOMEM;
 	if (!json_is_object(public_jwk) || json_object_get(public_jwk, "keys") ||
 		!jose_jwk_pub(NULL, public_jwk))
 		return -EINVAL;
-	return json_array_append(keys, public_jwk) < 0 ? -ENOMEM : 0;
+	return json_array_append(keys, public_jwk);
 }
 
 static int add_file(const char *path, json_t *keys)
@@ -72,10 +70,7 @@ static int add_file(const char *path, json_t *keys)
 	r = input_read_object(path, &jwk);
 	if (r != EXIT_DONE)
 		return r;
-	r = add_public(keys, jwk);
-	if (r == -ENOMEM)
-		return output_failure(r);
-	if (r < 0) {
+	if (add_public(keys, jwk) < 0) {
 		output_error(
 			"%s: not a key with a public half (a JWK or a JWK Set)", input_name(path));
 		return EXIT_REFUSED;
@@ -91,8 +86,6 @@ static int check_trust(const json_t *set)
 	_cleanup_(freep) char *error = NULL;
 	int r;
 
-	if (!text)
-		return output_failure(-ENOMEM);
 	r = trust_parse(text, strlen(text), "the keys", &trust, &error);
 	if (r == 0)
 		return EXIT_DONE;
@@ -109,8 +102,6 @@ static int run_key_public(const struct cli *cli, const struct arguments *argumen
 	int r = EXIT_DONE;
 
 	(void)cli;
-	if (!set)
-		return output_failure(-ENOMEM);
 	if (arguments->n_operands == 0)
 		r = add_file("-", keys);
 	for (size_t i = 0; i < arguments->n_operands && r == EXIT_DONE; i++)
@@ -152,17 +143,17 @@ static int print_fingerprints_json(const struct trust *trust)
 	char text[FINGERPRINT_STRING_MAX];
 	struct fingerprint fingerprint;
 
-	for (size_t i = 0; keys && i < trust->n_keys; i++)
+	for (size_t i = 0; i < trust->n_keys; i++)
 		if (fingerprint_of_key(trust->keys[i].jwk, &fingerprint) < 0 ||
 			json_array_append_new(keys,
 				json_pack("{s:s, s:s, s:s}", "kid", trust->keys[i].kid, "alg",
 					trust->keys[i].alg, "fingerprint",
 					fingerprint_format(&fingerprint, text))) < 0)
 			return output_failure(-ENOMEM);
-	if (!keys || fingerprint_of_trust(trust, &fingerprint) < 0 ||
-		json_object_set_new(object, "fingerprint",
-			json_string(fingerprint_format(&fingerprint, text))) < 0)
+	if (fingerprint_of_trust(trust, &fingerprint) < 0)
 		return output_failure(-ENOMEM);
+	json_object_set_new(
+		object, "fingerprint", json_string(fingerprint_format(&fingerprint, text)));
 	return output_json(object);
 }
 
@@ -174,13 +165,11 @@ static int run_key_fingerprint(const struct cli *cli, const struct arguments *ar
 	json_auto_t *set = json_pack("{s:[]}", "keys");
 	int r;
 
-	if (!set)
-		return output_failure(-ENOMEM);
 	r = add_file(path, json_object_get(set, "keys"));
 	if (r != EXIT_DONE)
 		return r;
 	text = json_dumps(set, JSON_COMPACT);
-	r = text ? trust_parse(text, strlen(text), input_name(path), &trust, &error) : -ENOMEM;
+	r = trust_parse(text, strlen(text), input_name(path), &trust, &error);
 	if (r == 0 && trust->n_keys == 0) {
 		output_error("%s holds no key", input_name(path));
 		return EXIT_REFUSED;

@@ -104,7 +104,7 @@ static size_t json_flags(void)
 int output_json(const json_t *value)
 {
 	if (json_dumpf(value, stdout, JSON_INDENT(JSON_INDENTATION) | json_flags()) < 0)
-		return output_failure(ferror(stdout) ? -errno : -ENOMEM);
+		return output_failure(ferror(stdout) ? -errno : -EILSEQ);
 	putchar('\n');
 	return EXIT_DONE;
 }
@@ -112,7 +112,7 @@ int output_json(const json_t *value)
 int output_json_line(const json_t *value)
 {
 	if (json_dumpf(value, stdout, JSON_COMPACT | json_flags()) < 0)
-		return output_failure(ferror(stdout) ? -errno : -ENOMEM);
+		return output_failure(ferror(stdout) ? -errno : -EILSEQ);
 	putchar('\n');
 	fflush(stdout);
 	return EXIT_DONE;

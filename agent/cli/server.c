@@ -176,8 +176,6 @@ int server_refuse(const struct cli *cli, const char *code, const char *message)
 		return EXIT_REFUSED;
 	}
 	object = json_pack("{s:s, s:s, s:s}", "error", "refused", "code", code, "message", message);
-	if (!object)
-		return output_failure(-ENOMEM);
 	(void)output_json_line(object);
 	return EXIT_REFUSED;
 }
@@ -192,7 +190,7 @@ int server_call(const struct cli *cli, struct http *http, const char *method, co
 	if (r != 0 || answer.status >= 300)
 		return server_explain(cli, r, &answer);
 	*ret = answer.body ? json_incref(answer.body) : json_object();
-	return *ret ? EXIT_DONE : output_failure(-ENOMEM);
+	return EXIT_DONE;
 }
 
 /* The next page is behind the URL that we were given, whatever the server calls itself. */
@@ -210,8 +208,6 @@ int server_list(const struct cli *cli, struct http *http, const char *path, size
 	json_auto_t *all = json_array(), *page = NULL;
 	const char *next = path;
 
-	if (!all)
-		return output_failure(-ENOMEM);
 	*ret_more = false;
 	for (size_t i = 0; next && i < PAGES_MAX && json_array_size(all) < n_max; i++) {
 		json_t *fresh = NULL, *value;
@@ -228,8 +224,7 @@ int server_list(const struct cli *cli, struct http *http, const char *path, size
 				http_url(http));
 			return EXIT_REFUSED;
 		}
-		if (json_array_extend(all, value) < 0)
-			return output_failure(-ENOMEM);
+		json_array_extend(all, value);
 		next = next_path(page);
 	}
 	*ret_more = next || json_array_size(all) > n_max;

@@ -20,8 +20,6 @@ static int tell_refusal(const struct cli *cli, const struct refusal *refusal)
 	}
 	object = json_pack("{s:s, s:s, s:s}", "error", "refused", "code",
 		refusal_code_name(refusal->code), "message", refusal->message);
-	if (!object)
-		return output_failure(-ENOMEM);
 	(void)output_json_line(object);
 	return EXIT_REFUSED;
 }
@@ -61,7 +59,7 @@ static int print_document(
 	}
 	object = json_pack("{s:s, s:s, s:s}", "kind", document_kind_name(kind), "id", id,
 		"document", document);
-	return object ? output_json_line(object) : output_failure(-ENOMEM);
+	return output_json_line(object);
 }
 
 static int sign(const struct cli *cli, const struct arguments *arguments, enum document_kind kind,
@@ -112,11 +110,8 @@ static int run_sign(const struct cli *cli, const struct arguments *arguments)
 		r = input_read_object(path, &claims);
 		if (r != EXIT_DONE)
 			return r;
-	} else {
+	} else
 		claims = json_object();
-		if (!claims)
-			return output_failure(-ENOMEM);
-	}
 	return sign(cli, arguments, kind, claims, jwk);
 }
 

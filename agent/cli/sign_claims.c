@@ -80,15 +80,12 @@ static int read_texts(
 	const char *text;
 	size_t index = 0;
 
-	if (!array)
-		return -ENOMEM;
 	while ((text = arguments_next(arguments, option, &index))) {
 		json_t *value = json_string(text);
 
 		if (!value)
 			return fail(ret_error, "--%s is not UTF-8", option);
-		if (json_array_append_new(array, value) < 0)
-			return -ENOMEM;
+		json_array_append_new(array, value);
 	}
 	*ret = TAKE_PTR(array);
 	return 0;
@@ -128,8 +125,6 @@ static int port_new(enum document_kind kind, const struct arguments *arguments, 
 		return fail(ret_error, "--port %s is not a port like 22/tcp", text);
 	port = json_pack("{s:i, s:s, s:O}", "number", number, "protocol",
 		protocol_format(protocols), "allowedSourceAddressPrefixes", sources);
-	if (!port)
-		return -ENOMEM;
 	if (kind == DOCUMENT_POLICY && arguments_have(arguments, "for") &&
 		set(port, "maxRequestAccessDuration",
 			json_string(arguments_get(arguments, "for"))) < 0)
@@ -146,8 +141,6 @@ static int set_ports(json_t *claims, enum document_kind kind, const struct argum
 	size_t index = 0;
 	int r;
 
-	if (!ports)
-		return -ENOMEM;
 	if (!arguments_have(arguments, "port"))
 		return arguments_have(arguments, "source")
 			? fail(ret_error, "--source goes with --port")
@@ -163,8 +156,7 @@ static int set_ports(json_t *claims, enum document_kind kind, const struct argum
 		r = port_new(kind, arguments, text, sources, &port, ret_error);
 		if (r < 0)
 			return r;
-		if (json_array_append_new(ports, port) < 0)
-			return -ENOMEM;
+		json_array_append_new(ports, port);
 	}
 	return set(claims, "ports", TAKE_PTR(ports));
 }

@@ -245,9 +245,8 @@ static int run_status(const struct cli *cli, const struct arguments *arguments)
 		return r;
 	if (cli->json) {
 		/* Always there, for scripts: null where there is no feed. */
-		if (!json_object_get(status, "feed") &&
-			json_object_set_new(status, "feed", json_null()) < 0)
-			return output_failure(-ENOMEM);
+		if (!json_object_get(status, "feed"))
+			json_object_set_new(status, "feed", json_null());
 		return output_json(status);
 	}
 

@@ -28,7 +28,7 @@ static int tell_refusal(struct submission *submission, const char *code, const c
 		json_auto_t *object = json_pack(
 			"{s:s, s:s, s:s}", "error", "refused", "code", code, "message", message);
 
-		return object ? output_json_line(object) : output_failure(-ENOMEM);
+		return output_json_line(object);
 	}
 	if (submission->line > 1)
 		output_error("%s:%zu: refused (%s): %s", submission->file, submission->line, code,

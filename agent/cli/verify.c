@@ -146,8 +146,6 @@ static int tell_refusal(const struct cli *cli, const char *file, const struct re
 	}
 	object = json_pack(
 		"{s:s, s:s, s:s}", "error", "refused", "code", code, "message", refusal->message);
-	if (!object)
-		return output_failure(-ENOMEM);
 	(void)output_json_line(object);
 	return EXIT_REFUSED;
 }
@@ -174,7 +172,7 @@ static int verify(const struct cli *cli, const struct trust *trust, const char *
 	}
 	object = json_pack("{s:s, s:s, s:s, s:O}", "kind", document_kind_name(document->kind), "id",
 		document->id, "kid", document->key->kid, "claims", claims);
-	return object ? output_json(object) : output_failure(-ENOMEM);
+	return output_json(object);
 }
 
 static bool is_space(char c)

@@ -203,24 +203,20 @@ int trust_check_jwk(const json_t *jwk, char *error, size_t n_error)
 }
 
 /* A copy with only what verifying needs, so that no other member has a say in it. */
-static int jwk_reduce(const json_t *jwk, json_t **ret)
+static json_t *jwk_reduce(const json_t *jwk)
 {
 	static const char *const members[] = { "kty", "kid", "alg", "crv", "x", "y", "n", "e" };
 	bool is_rsa = strcmp(json_string_value(json_object_get(jwk, "kty")), "RSA") == 0;
-	json_auto_t *reduced = json_object();
+	json_t *reduced = json_object();
 
-	if (!reduced)
-		return -ENOMEM;
 	for (size_t i = 0; i < N_ELEMENTS(members); i++) {
 		json_t *value = json_object_get(jwk, members[i]);
 
 		if (!value || (is_rsa ? i >= 3 && i < 6 : i >= 6))
 			continue;
-		if (json_object_set_new(reduced, members[i], json_deep_copy(value)) < 0)
-			return -ENOMEM;
+		json_object_set_new(reduced, members[i], json_deep_copy(value));
 	}
-	*ret = json_incref(reduced);
-	return 0;
+	return reduced;
 }
 
 static int key_narrow_ports(struct trust_key *key, const json_t *list, char *error, size_t n_error)
@@ -274,9 +270,7 @@ int trust_key_read(struct trust_key *key, const json_t *jwk, char *error, size_t
 	r = key_narrow(key, jwk, error, n_error);
 	if (r < 0)
 		return r;
-	r = jwk_reduce(jwk, &key->jwk);
-	if (r < 0)
-		return r;
+	key->jwk = jwk_reduce(jwk);
 	key->kid = strdup(json_string_value(json_object_get(jwk, "kid")));
 	key->alg = strdup(json_string_value(json_object_get(jwk, "alg")));
 	return key->kid && key->alg ? 0 : -ENOMEM;

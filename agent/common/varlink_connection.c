@@ -436,8 +436,7 @@ int varlink_call_error(struct varlink_call *call, const char *error, json_t *par
 	/* Parameters are always there: some clients insist. */
 	json_auto_t *message = message_new(parameters ? parameters : json_object());
 
-	if (message && json_object_set_new(message, "error", json_string(error)) < 0)
-		return -ENOMEM;
+	json_object_set_new(message, "error", json_string(error));
 	return call_answer(call, message);
 }
 

@@ -30,8 +30,6 @@ int varlink_reply_read(const char *text, size_t n_bytes, struct varlink_reply *r
 
 	reply.continues = json_is_true(json_object_get(message, "continues"));
 	reply.parameters = parameters ? json_incref(parameters) : json_object();
-	if (!reply.parameters)
-		return -ENOMEM;
 	if (error) {
 		reply.error = strdup(json_string_value(error));
 		if (!reply.error)
@@ -48,9 +46,7 @@ json_t *varlink_call_message(const char *method, json_t *parameters, bool more)
 	json_t *message = json_pack("{s:s, s:o}", "method", method, "parameters",
 		parameters ? parameters : json_object());
 
-	if (message && more && json_object_set_new(message, "more", json_true()) < 0) {
-		json_decref(message);
-		return NULL;
-	}
+	if (more)
+		json_object_set_new(message, "more", json_true());
 	return message;
 }

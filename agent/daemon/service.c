@@ -157,9 +157,7 @@ static int list_grant(struct registry_entry *entry, void *userdata)
 
 	if (!entry->grant || (!listing->all && !grant_is_live(entry->grant)))
 		return 0;
-	return json_array_append_new(listing->list, shape_grant(entry->grant, &listing->now)) < 0
-		? -ENOMEM
-		: 0;
+	return json_array_append_new(listing->list, shape_grant(entry->grant, &listing->now));
 }
 
 static int call_list_grants(struct varlink_call *call, json_t *parameters, void *userdata)
@@ -179,7 +177,7 @@ static int call_list_grants(struct varlink_call *call, json_t *parameters, void 
 
 static int list_session(const struct session *session, void *userdata)
 {
-	return json_array_append_new(userdata, shape_session(session)) < 0 ? -ENOMEM : 0;
+	return json_array_append_new(userdata, shape_session(session));
 }
 
 static int call_list_sessions(struct varlink_call *call, json_t *parameters, void *userdata)

@@ -27,7 +27,7 @@ int trial_save(const char *directory, const char *boot_id, const struct trial *t
 		(json_int_t)trial->deadline_usec, "seconds", (json_int_t)trial->seconds, "by",
 		trial->by);
 
-	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	text = json_dumps(json, JSON_COMPACT);
 	if (!path || !text)
 		return -ENOMEM;
 	return file_write(path, 0600, text, strlen(text));

@@ -178,7 +178,7 @@ static void send_batch(struct events *events, json_t *list)
 {
 	json_auto_t *object = json_pack("{s:O}", "events", list);
 	char error[TRANSPORT_ERROR_MAX];
-	char *body = object ? json_dumps(object, JSON_COMPACT) : NULL;
+	char *body = json_dumps(object, JSON_COMPACT);
 	int r;
 
 	events->phase = SENDING;

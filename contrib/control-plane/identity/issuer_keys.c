@@ -63,8 +63,7 @@ static int add_key(struct issuer *issuer, const json_t *jwk, const char *alg, ch
 	char error[512];
 	int r;
 
-	if (!copy || json_object_set_new(copy, "alg", json_string(alg)) < 0)
-		return -ENOMEM;
+	json_object_set_new(copy, "alg", json_string(alg));
 	/* Names of ours mean nothing here. */
 	json_object_del(copy, "jit_ports");
 	json_object_del(copy, "jit_max_duration");

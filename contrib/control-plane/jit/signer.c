@@ -32,8 +32,6 @@ static int add_key(struct signer *signer, json_t *jwk, const char *path, size_t 
 	char error[256];
 	int r;
 
-	if (!public_jwk)
-		return -ENOMEM;
 	if (!json_is_object(jwk) || !jose_jwk_pub(NULL, public_jwk))
 		return fail(ret_error, -EINVAL, "%s: key %zu is no JWK with a public half", path,
 			i + 1);
@@ -45,7 +43,7 @@ static int add_key(struct signer *signer, json_t *jwk, const char *path, size_t 
 		return r;
 	if (!signer->key && json_object_get(jwk, "d"))
 		signer->key = json_incref(jwk);
-	return json_array_append(keys, public_jwk) < 0 ? -ENOMEM : 0;
+	return json_array_append(keys, public_jwk);
 }
 
 /* What only the whole set shows (kid given twice, too many keys), and whether agents take what the
@@ -58,8 +56,6 @@ static int check_signing(struct signer *signer, const char *path, char **ret_err
 	struct refusal refusal = { 0 };
 	int r;
 
-	if (!set)
-		return -ENOMEM;
 	r = trust_parse(set, strlen(set), path, &signer->trust, ret_error);
 	if (r < 0)
 		return r;
@@ -94,8 +90,6 @@ int signer_parse(
 	if (r < 0)
 		return r;
 	signer->published = json_pack("{s:[]}", "keys");
-	if (!signer->published)
-		return -ENOMEM;
 	keys = json_object_get(json, "keys");
 	if (!keys)
 		r = add_key(signer, json, path, 0, ret_error);
