@@ -9,8 +9,16 @@
 #include <sys/xattr.h>
 
 #include "agent/cli/staged.h"
+#include "agent/common/memory.h"
 
 #define ACCESS_LIST_BYTES_MAX 4096
+
+static struct staged *unfinished;
+
+static void give_up(void)
+{
+	staged_done(unfinished);
+}
 
 _printf_(3, 4) static int fail(struct staged *staged, int error, const char *format, ...)
 {
@@ -140,6 +148,8 @@ int staged_add(struct staged *staged, const char *path, mode_t mode, bool secret
 	*file = (struct staged_file){ .fd = -1, .backup_suffix = backup_suffix };
 	/* Counted before it is whole, so that staged_done() sees it. */
 	staged->n_files++;
+	unfinished = staged;
+	memory_on_end = give_up;
 	r = resolve(staged, path, &file->path, &status);
 	if (r == 0)
 		r = file_begin(staged, file, &status, mode, secret, n_bytes);
@@ -282,4 +292,5 @@ void staged_done(struct staged *staged)
 		free(file->path);
 	}
 	staged->n_files = 0;
+	memory_on_end = NULL;
 }

@@ -6,12 +6,15 @@
 #include <malloc.h>
 #include <openssl/crypto.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "agent/common/memory.h"
+
+void (*memory_on_end)(void);
 
 static size_t n_failed;
 
@@ -30,6 +33,9 @@ static void *json_allocate(size_t n_bytes)
 	void *allocated = malloc(n_bytes);
 
 	if (!allocated && n_bytes > 0) {
+		(void)fflush(stdout);
+		if (memory_on_end)
+			memory_on_end();
 		(void)!write(STDERR_FILENO, program_invocation_short_name,
 			strlen(program_invocation_short_name));
 		(void)!write(STDERR_FILENO, message, sizeof(message) - 1);

@@ -5,8 +5,12 @@
 
 /*
  * Where jansson, or libjose by it, finds no memory, the program says so and ends with status 1:
- * what is to last is on disk or in the kernel at any moment.
- *
+ * what is to last is on disk or in the kernel at any moment. What it has printed is written out,
+ * and memory_on_end called (NULL: nothing is), for what must not stay behind.
+ */
+extern void (*memory_on_end)(void);
+
+/*
  * How many of OpenSSL's allocations have failed. It, and libjose on it, tell no want of memory from
  * input that is wrong. Where the count has changed, what they said meanwhile is not to be relied
  * on.

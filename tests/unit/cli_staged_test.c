@@ -16,6 +16,7 @@
 
 #include "agent/cli/staged.h"
 #include "agent/common/file.h"
+#include "agent/common/memory.h"
 
 static char directory[] = "/tmp/jitgate-staged-XXXXXX";
 
@@ -89,6 +90,21 @@ static void all_are_replaced(void **state)
 	assert_file("new", "is", 0644);
 	assert_file("secret", "is", 0640);
 	assert_int_equal(count_entries(), 5);
+}
+
+static void nothing_stays_beside_where_the_program_ends(void **state)
+{
+	struct staged staged = { 0 };
+
+	(void)state;
+	file_make("old", "was", 0640);
+	assert_int_equal(stage(&staged, "old", "is", false), 0);
+	assert_int_equal(stage(&staged, "new", "is", false), 0);
+	assert_int_equal(count_entries(), 3);
+	memory_on_end();
+	assert_file("old", "was", 0640);
+	assert_int_equal(count_entries(), 1);
+	assert_null(memory_on_end);
 }
 
 static void one_that_fails_takes_all_back(void **state)
@@ -171,6 +187,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(all_are_replaced, empty_directory),
+		cmocka_unit_test_teardown(
+			nothing_stays_beside_where_the_program_ends, empty_directory),
 		cmocka_unit_test_teardown(one_that_fails_takes_all_back, empty_directory),
 		cmocka_unit_test_teardown(nothing_is_left_without_placing, empty_directory),
 		cmocka_unit_test_teardown(a_link_stays_one, empty_directory),

@@ -36,6 +36,11 @@ static void *failing_malloc(size_t size)
 static const char text[] =
 	"{\"a key of some length\": [1234567890123456789, \"a string longer than that\"]}";
 
+static void tidy_up(void)
+{
+	(void)!write(STDERR_FILENO, "tidied, ", 8);
+}
+
 /* In a process of its own. Returns its status, and what it said. */
 static int read_with(size_t n_allocations, char said[static 64])
 {
@@ -44,12 +49,16 @@ static int read_with(size_t n_allocations, char said[static 64])
 	pid_t pid;
 
 	assert_int_equal(pipe(ends), 0);
+	(void)fflush(NULL);
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		json_t *json;
 
+		(void)dup2(ends[1], STDOUT_FILENO);
 		(void)dup2(ends[1], STDERR_FILENO);
+		printf("printed, ");
+		memory_on_end = tidy_up;
 		n_left = n_allocations;
 		json = json_loads(text, 0, NULL);
 		n_left = SIZE_MAX;
@@ -74,7 +83,7 @@ static void a_program_ends_where_json_has_no_memory(void **state)
 	for (n = 0; (status = read_with(n, said)) != 0; n++) {
 		assert_true(WIFEXITED(status));
 		assert_int_equal(WEXITSTATUS(status), EXIT_FAILURE);
-		assert_string_equal(said, "memory_test: out of memory\n");
+		assert_string_equal(said, "printed, tidied, memory_test: out of memory\n");
 	}
 	assert_true(n > 5);
 }
