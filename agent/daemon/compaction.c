@@ -65,9 +65,9 @@ static int keep_needed(json_t *record, void *userdata)
 {
 	struct compaction *compaction = userdata;
 
-	if (!record_is_needed(compaction->agent, record))
-		return 0;
-	return json_array_append(compaction->records, record) < 0 ? -ENOMEM : 0;
+	if (record_is_needed(compaction->agent, record))
+		json_array_append(compaction->records, record);
+	return 0;
 }
 
 static int keep_session(const struct session *session, void *userdata)

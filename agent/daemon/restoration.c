@@ -172,18 +172,17 @@ int restoration_take(json_t *record, void *userdata)
 	if ((uint64_t)clock > agent->latest_usec && clock > 0)
 		agent->latest_usec = clock;
 	restoration->owed = false;
-	status = untold_note(&restoration->untold, agent, record);
-	if (status == 0)
-		status = take_revoked(
-			restoration, json_string_value(json_object_get(record, "revoked")), record);
+	untold_note(&restoration->untold, agent, record);
+	status = take_revoked(
+		restoration, json_string_value(json_object_get(record, "revoked")), record);
 	take_begun(agent, json_string_value(json_object_get(record, "begun")));
 	take_killed(agent, json_string_value(json_object_get(record, "killed")));
 	json_array_foreach (json_object_get(record, "revokes"), i, id) {
 		if (status == 0)
 			status = take_revoked(restoration, json_string_value(id), record);
 	}
-	if (i > 0 && json_array_append(restoration->revocations, record) < 0)
-		status = -ENOMEM;
+	if (i > 0)
+		json_array_append(restoration->revocations, record);
 	if (status == 0 && text)
 		status = take_document(restoration, text, record);
 	else if (status == 0 && local)

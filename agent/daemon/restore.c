@@ -31,10 +31,12 @@ static bool pending_stands(
 {
 	if (pending->entry->revoked || agent->unread_usec > 0)
 		return false;
+	/* Those that local root gave while the clock is behind go by it. */
+	if (pending_is_over(agent, pending) &&
+		!(pending->origin == GRANT_LOCAL && agent_clock_is_behind(agent, now)))
+		return false;
 	if (pending->origin == GRANT_LOCAL)
 		return pending->same_boot;
-	if (pending_is_over(agent, pending))
-		return false;
 	return pending->same_boot || !agent_clock_is_behind(agent, now);
 }
 
@@ -331,11 +333,8 @@ int restore_all(struct agent *agent)
 	struct ledger_damage damage;
 	int status;
 
-	status = untold_init(&restoration.untold, agent);
-	if (!revocations)
-		status = -ENOMEM;
-	if (status == 0)
-		status = read_ledgers(&restoration);
+	untold_init(&restoration.untold, agent);
+	status = read_ledgers(&restoration);
 	if (status == 0)
 		status = untold_judge(&restoration.untold, agent);
 	untold_done(&restoration.untold);

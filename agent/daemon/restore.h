@@ -17,8 +17,8 @@ int restore_open(struct agent *agent);
  */
 int restore_all(struct agent *agent);
 
-/* Once more, for what could not come back before, with the kernel and the audit log told. Where there
- * is no memory for it the loop ends: a start reads all of it. */
+/* Once more, for what could not come back before, with the kernel and the audit log told. Where
+ * there is no memory for it the loop ends: a start reads all of it. */
 void restore_again(struct agent *agent);
 
 /* Once the gate is as they say: tells the audit log of the beginnings and ends that a daemon before

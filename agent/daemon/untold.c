@@ -14,11 +14,10 @@
 
 #define KEY_BYTES_MAX 256
 
-int untold_init(struct untold *untold, const struct agent *agent)
+void untold_init(struct untold *untold, const struct agent *agent)
 {
 	*untold = (struct untold){ .records = json_array(), .ends = json_object() };
 	untold->all_told = !audit_goes_on(agent->audit, &untold->newest);
-	return untold->records && untold->ends ? 0 : -ENOMEM;
 }
 
 void untold_done(struct untold *untold)
@@ -27,39 +26,33 @@ void untold_done(struct untold *untold)
 	json_decref(untold->ends);
 }
 
-static int note_end(struct untold *untold, const struct agent *agent, const json_t *id)
+static void note_end(struct untold *untold, const struct agent *agent, const json_t *id)
 {
 	const char *text = json_string_value(id);
 	const struct registry_entry *entry = text ? registry_find(agent->registry, text) : NULL;
 
-	if (!text || (entry && entry->revoked))
-		return 0;
-	return json_object_set_new(untold->ends, text, json_true()) < 0 ? -ENOMEM : 0;
+	if (text && !(entry && entry->revoked))
+		json_object_set_new(untold->ends, text, json_true());
 }
 
-int untold_note(struct untold *untold, const struct agent *agent, json_t *record)
+void untold_note(struct untold *untold, const struct agent *agent, json_t *record)
 {
 	json_int_t number = json_integer_value(json_object_get(record, "sequence"));
 	uint64_t sequence = number > 0 ? (uint64_t)number : 0;
 	const json_t *id;
 	size_t i;
-	int status;
 
 	if (untold->all_told || sequence == 0 || sequence < untold->after)
-		return 0;
+		return;
 	if (sequence > untold->after && sequence <= untold->newest) {
 		untold->after = sequence;
 		json_array_clear(untold->records);
 		json_object_clear(untold->ends);
 	}
-	status = note_end(untold, agent, json_object_get(record, "revoked"));
-	json_array_foreach (json_object_get(record, "revokes"), i, id) {
-		if (status == 0)
-			status = note_end(untold, agent, id);
-	}
-	if (status == 0 && json_array_append(untold->records, record) < 0)
-		status = -ENOMEM;
-	return status;
+	note_end(untold, agent, json_object_get(record, "revoked"));
+	json_array_foreach (json_object_get(record, "revokes"), i, id)
+		note_end(untold, agent, id);
+	json_array_append(untold->records, record);
 }
 
 static const char *told_key(const char *type, const char *id, char key[static KEY_BYTES_MAX])
@@ -93,8 +86,6 @@ static int read_told(const struct untold *untold, struct audit *audit, json_t *t
 	size_t i;
 	int status;
 
-	if (!list)
-		return -ENOMEM;
 	status = audit_list(audit, untold->after - 1, n, n * BYTES_PER_LINE, list);
 	if (status < 0)
 		return status == -ENOMEM ? status : 0;
@@ -105,9 +96,8 @@ static int read_told(const struct untold *untold, struct audit *audit, json_t *t
 		const char *id = json_string_value(json_object_get(record, "grant"));
 		char key[KEY_BYTES_MAX];
 
-		if (type && id &&
-			json_object_set_new(told, told_key(type, id, key), json_true()) < 0)
-			return -ENOMEM;
+		if (type && id)
+			json_object_set_new(told, told_key(type, id, key), json_true());
 	}
 	return 1;
 }
@@ -202,8 +192,6 @@ int untold_judge(struct untold *untold, struct agent *agent)
 	size_t i;
 	int status;
 
-	if (!told)
-		return -ENOMEM;
 	if (json_array_size(untold->records) == 0)
 		return 0;
 	if (untold->after == 0)

@@ -30,12 +30,11 @@ struct untold {
 	json_t *ends; /* the ids that these revoked first: keys */
 };
 
-/* Returns 0 or -ENOMEM. */
-int untold_init(struct untold *untold, const struct agent *agent);
+void untold_init(struct untold *untold, const struct agent *agent);
 void untold_done(struct untold *untold);
 
-/* Takes a record (borrowed) out of the ledgers, before the registry does. Returns 0 or -ENOMEM. */
-int untold_note(struct untold *untold, const struct agent *agent, json_t *record);
+/* Takes a record (borrowed) out of the ledgers, before the registry does. */
+void untold_note(struct untold *untold, const struct agent *agent, json_t *record);
 
 /*
  * Once all records are read: compares them with the log. Tells of the revocations and policies that

@@ -226,6 +226,18 @@ def test_begun_while_no_daemon_was_there(agent):
         agent.kill()
 
 
+def test_the_end_of_a_local_grant(agent):
+    agent.start()
+    id = agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.7")], seconds=1, reason="test")["id"]
+    agent.kill()
+    time.sleep(1.1)
+    for _ in range(3):
+        agent.start()
+        agent.await_audit("grant_expired")
+        Told(agent).assert_once(("grant_expired", id))
+        agent.kill()
+
+
 def log_path(agent):
     return agent.directory / "log" / "audit.jsonl"
 
