@@ -111,7 +111,7 @@ MUTANTS = {
                              "on_watch"),
         "auto_follows and nft-4"),
     "old UDP sockets forgotten": (
-        GATEKEEPER, replaced("== 0)", "< 0)", "keep_udp_sessions"),
+        GATEKEEPER, replaced("gate_add_flows(agent->gate, &collection.flows)", "0", "keep_udp_sessions"),
         "connected_socket_older"),
     "cursor noted before the answer": (
         "agent/poll/feed.c", replaced(
