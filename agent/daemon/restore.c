@@ -226,7 +226,6 @@ static void report_unread(struct agent *agent, const char *directory, int error)
 static int open_ledger(const char *directory, struct ledger **ledger)
 {
 	_cleanup_(freep) char *path = NULL;
-	int status;
 
 	if (*ledger)
 		return 0;
@@ -234,10 +233,7 @@ static int open_ledger(const char *directory, struct ledger **ledger)
 		path = NULL;
 		return -ENOMEM;
 	}
-	status = ledger_open(path, ledger);
-	if (status == -EWOULDBLOCK)
-		return status;
-	return status;
+	return ledger_open(path, ledger);
 }
 
 int restore_open(struct agent *agent)
