@@ -259,7 +259,7 @@ static int make_tables(struct agent *agent)
 {
 	int status;
 
-	status = policies_init(&agent->policies, agent->config, NULL);
+	status = policies_init(&agent->policies, agent->config, NULL, NULL);
 	if (status == 0)
 		status = registry_new(&agent->registry);
 	if (status == 0)
@@ -444,6 +444,7 @@ struct agent *agent_free(struct agent *agent)
 	json_decref(agent->owed);
 	policies_done(&agent->policies);
 	document_free(agent->policy);
+	document_free(agent->stand_in);
 	trust_free(agent->trust);
 	config_free(agent->config);
 	free(agent->config_error);
@@ -491,7 +492,7 @@ static int reload_swap(struct agent *agent, struct config **config, struct trust
 
 	status = keep_places(*config, old_config);
 	if (status == 0)
-		status = policies_init(&policies, *config, agent->policy);
+		status = policies_init(&policies, *config, agent->policy, agent->stand_in);
 	if (status < 0)
 		return status;
 	agent->config = *config;

@@ -42,6 +42,7 @@ struct agent {
 	char *config_error; /* what was wrong when its file was last read, or NULL */
 	struct trust *trust;
 	struct document *policy; /* the control plane's, or NULL */
+	struct document *stand_in; /* while a ledger is unread, for the policy that it may have */
 	struct policies policies;
 
 	struct registry *registry;

@@ -5,10 +5,18 @@
 #include "agent/common/times.h"
 #include "agent/daemon/policy.h"
 
-int policies_init(struct policies *policies, const struct config *config,
-	const struct document *signed_policy)
+static void add_document(struct policies *policies, const struct document *document)
 {
-	size_t n = config->n_ports + (signed_policy ? signed_policy->n_ports : 0);
+	for (size_t i = 0; document && i < document->n_ports; i++)
+		policies->rules[policies->n_rules++] =
+			(struct policy_rule){ &document->ports[i], NULL };
+}
+
+int policies_init(struct policies *policies, const struct config *config,
+	const struct document *signed_policy, const struct document *stand_in)
+{
+	size_t n = config->n_ports + (signed_policy ? signed_policy->n_ports : 0) +
+		(stand_in ? stand_in->n_ports : 0);
 
 	policies->n_rules = 0;
 	policies->rules = calloc(n + 1, sizeof(*policies->rules));
@@ -17,9 +25,8 @@ int policies_init(struct policies *policies, const struct config *config,
 	for (size_t i = 0; i < config->n_ports; i++)
 		policies->rules[policies->n_rules++] =
 			(struct policy_rule){ &config->ports[i].rule, &config->ports[i] };
-	for (size_t i = 0; signed_policy && i < signed_policy->n_ports; i++)
-		policies->rules[policies->n_rules++] =
-			(struct policy_rule){ &signed_policy->ports[i], NULL };
+	add_document(policies, signed_policy);
+	add_document(policies, stand_in);
 	return 0;
 }
 
@@ -209,6 +216,54 @@ int policies_ports(const struct policies *policies, unsigned protocol, struct po
 		if (policies->rules[i].rule->protocols & protocol)
 			ret->ranges[ret->n++] = policies->rules[i].rule->ports;
 	port_ranges_merge(ret);
+	return 0;
+}
+
+/* Appends to the document those ports of the list that no policy names. */
+static int add_unnamed(const struct policies *policies, unsigned protocol,
+	const struct port_range_list *list, struct document *document)
+{
+	struct document_port *last = NULL, *ports;
+
+	for (size_t i = 0; i < list->n; i++)
+		for (uint32_t port = list->ranges[i].first; port <= list->ranges[i].last; port++) {
+			if (policies_manage(policies, (uint16_t)port, protocol))
+				continue;
+			if (last && port == last->ports.last + 1U) {
+				last->ports.last = (uint16_t)port;
+				continue;
+			}
+			ports = reallocarray(
+				document->ports, document->n_ports + 1, sizeof(*ports));
+			if (!ports)
+				return -ENOMEM;
+			document->ports = ports;
+			last = &ports[document->n_ports++];
+			*last = (struct document_port){
+				.ports = { (uint16_t)port, (uint16_t)port },
+				.protocols = protocol,
+			};
+		}
+	return 0;
+}
+
+int policies_stand_in(const struct policies *policies, const struct port_range_list *tcp,
+	const struct port_range_list *udp, struct document **ret)
+{
+	struct document *document = calloc(1, sizeof(*document));
+	int status = -ENOMEM;
+
+	if (document) {
+		document->kind = DOCUMENT_POLICY;
+		status = add_unnamed(policies, PROTOCOL_TCP, tcp, document);
+	}
+	if (status == 0)
+		status = add_unnamed(policies, PROTOCOL_UDP, udp, document);
+	if (status < 0) {
+		document_free(document);
+		return status;
+	}
+	*ret = document;
 	return 0;
 }
 

@@ -19,15 +19,16 @@ struct policy_rule {
 	const struct config_port *section; /* NULL: of the signed policy */
 };
 
-/* Borrows from the configuration and the policy document it was made of. */
+/* Borrows from the configuration and the policy documents it was made of. */
 struct policies {
 	struct policy_rule *rules;
 	size_t n_rules;
 };
 
-/* signed_policy may be NULL. Returns 0 or -ENOMEM. */
+/* The documents may be NULL: the control plane's policy; and what stands in where it is not known,
+ * of policies_stand_in(). Returns 0 or -ENOMEM. */
 int policies_init(struct policies *policies, const struct config *config,
-	const struct document *signed_policy);
+	const struct document *signed_policy, const struct document *stand_in);
 void policies_done(struct policies *policies);
 
 /*
@@ -51,6 +52,13 @@ bool policies_manage(const struct policies *policies, uint16_t port, unsigned pr
 
 /* The managed ports of a protocol, sorted and disjoint. Returns 0 or -ENOMEM. */
 int policies_ports(const struct policies *policies, unsigned protocol, struct port_range_list *ret);
+
+/*
+ * A policy that names those of the ports that no other one does, and lets no document grant them:
+ * only local root can. Returns 0 or -ENOMEM.
+ */
+int policies_stand_in(const struct policies *policies, const struct port_range_list *tcp,
+	const struct port_range_list *udp, struct document **ret);
 
 /* Sorts ranges and merges those that overlap or adjoin. */
 void port_ranges_merge(struct port_range_list *list);

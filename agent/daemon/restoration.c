@@ -81,7 +81,7 @@ static int take_policy(struct agent *agent, struct document **document)
 
 	if (agent->policy && agent->policy->version >= (*document)->version)
 		return 0;
-	status = policies_init(&policies, agent->config, *document);
+	status = policies_init(&policies, agent->config, *document, agent->stand_in);
 	if (status < 0)
 		return status;
 	policies_done(&agent->policies);

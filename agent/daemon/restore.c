@@ -291,6 +291,32 @@ static int read_ledgers(struct restoration *restoration)
 	return 0;
 }
 
+/* What the unread policy manages, as far as the kernel knows of it, stays shut until it is read. */
+static int stand_in(struct agent *agent)
+{
+	_cleanup_(port_range_list_done) struct port_range_list tcp = {}, udp = {};
+	_cleanup_(document_freep) struct document *document = NULL;
+	struct policies policies;
+	int status = 0;
+
+	if ((agent->unread_usec > 0) == (agent->stand_in != NULL))
+		return 0;
+	if (agent->unread_usec > 0) {
+		status = gate_read_ports(agent->gate, &tcp, &udp);
+		if (status == 0)
+			status = policies_stand_in(&agent->policies, &tcp, &udp, &document);
+	}
+	if (status == 0)
+		status = policies_init(&policies, agent->config, agent->policy, document);
+	if (status < 0)
+		return status;
+	policies_done(&agent->policies);
+	agent->policies = policies;
+	document_free(agent->stand_in);
+	agent->stand_in = TAKE_PTR(document);
+	return 0;
+}
+
 static int on_session_record(json_t *record, void *userdata)
 {
 	struct agent *agent = userdata;
@@ -327,10 +353,13 @@ int restore_all(struct agent *agent)
 		.revocations = revocations,
 	};
 	struct ledger_damage damage;
-	int status;
+	int shut, status;
 
 	untold_init(&restoration.untold, agent);
-	status = read_ledgers(&restoration);
+	shut = read_ledgers(&restoration);
+	if (shut == 0)
+		shut = stand_in(agent);
+	status = shut;
 	if (status == 0)
 		status = untold_judge(&restoration.untold, agent);
 	untold_done(&restoration.untold);
@@ -339,7 +368,7 @@ int restore_all(struct agent *agent)
 	if (status == 0 && agent->runtime)
 		status = ledger_read(agent->runtime, on_session_record, agent, &damage);
 	watch_unread(agent);
-	return status == -ENOMEM ? status : 0;
+	return shut < 0 || status == -ENOMEM ? status : 0;
 }
 
 void restore_again(struct agent *agent)

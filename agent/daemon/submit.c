@@ -193,7 +193,7 @@ static int admit_policy(struct agent *agent, struct document **document, const c
 	bool durable;
 	int status;
 
-	status = policies_init(&agent->policies, agent->config, *document);
+	status = policies_init(&agent->policies, agent->config, *document, agent->stand_in);
 	if (status == 0) {
 		agent->policy = *document;
 		status = registry_get(agent->registry, (*document)->id, &entry);

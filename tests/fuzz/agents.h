@@ -180,7 +180,7 @@ static inline void agents_start(struct agent *agent)
 	int error;
 
 	CHECK(restore_open(agent) == 0);
-	CHECK(policies_init(&agent->policies, agent->config, NULL) == 0);
+	CHECK(policies_init(&agent->policies, agent->config, NULL, NULL) == 0);
 	CHECK(registry_new(&agent->registry) == 0);
 	CHECK(access_map_new(&agent->access) == 0);
 	CHECK(sessions_new(agent, &agent->sessions) == 0);

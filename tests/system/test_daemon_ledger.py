@@ -14,7 +14,7 @@ import pytest
 
 from faults import Fault, Faults
 from forge import Forge, encode, grant_claims
-from harness import VarlinkError, allowing, await_, new_key, port_claim
+from harness import Listener, VarlinkError, allowing, await_, is_open, new_key, port_claim
 from kernel import assert_as_granted, granted
 
 
@@ -364,6 +364,61 @@ def test_a_ledger_that_can_t_be_read_is_read_again(parted, faults):
     agent.kill()
     agent.start()
     assert "b" not in active(agent) and "c" not in active(agent)
+
+
+def managed(agent):
+    """The ports that the kernel guards."""
+    answer = json.loads(agent.namespace.run("nft", "-j", "list", "set", "inet", "jitgate", "managed_tcp"))
+    listed, = (member["set"] for member in answer["nftables"] if "set" in member)
+    return listed["elem"]
+
+
+def test_ports_of_a_policy_that_is_not_read_stay_shut(world, agent, faults):
+    """Also where an older one is read, and through starts; local root can open them."""
+    named = [{**port_claim(port, "*"), "maxRequestAccessDuration": "PT1H"}
+             for port in ("22/tcp", "8080/tcp", "8081/tcp")]
+    own = dict(agent.ports)
+    agent.configure(ports={**own, "other": {"number": 9000, "max_request_access_duration": "PT1H"}})
+    agent.start()
+    for version in (1, 2):
+        agent.submit(agent.sign("policy", jti=f"policy-{version}", iat=int(time.time()),
+                                version=version, ports=named[:version + 1]))
+        if version == 1:  # the other stands in another part that is read
+            agent.kill()
+            ledger_path(agent).write_bytes(records_bytes(agent) + 20_000 * b'{"clock":1}\n')
+            agent.start()
+    before, policies = managed(agent), agent.call("Status")["ports"]
+    assert before == [22, {"range": [8080, 8081]}, 9000]
+    Listener(world.vm, "0.0.0.0", 8081)
+    n_unread = 0
+    for at in range(1, 20):
+        agent.kill()
+        with faults.armed(Fault("system", at, lasting=True, only="pread64")):
+            agent.start()
+            assert managed(agent) == before
+            if not faults.n_failed:
+                break
+            if agent.call("Status")["ports"] == policies:
+                continue  # it was another file
+            n_unread += 1
+            assert not is_open(world.stranger, "192.0.2.1", 8081)
+            local = agent.call("Grant", ports=[port_claim("8081/tcp", "192.0.2.7")], seconds=600,
+                               reason="test")["id"]
+            assert is_open(world.requester, "192.0.2.1", 8081)
+            assert not is_open(world.stranger, "192.0.2.1", 8081)
+            # What the owner lets go is not kept.
+            ports = agent.ports
+            agent.configure(ports=own)
+            agent.reload()
+            assert managed(agent) == before[:-1]
+            agent.configure(ports=ports)
+            agent.reload()
+            assert managed(agent) == before
+        agent.reload()
+        assert agent.call("Status")["ports"] == policies
+        assert managed(agent) == before and local in active(agent)
+        agent.call("Revoke", id=local, reason="test")
+    assert not faults.n_failed and n_unread > 1
 
 
 def test_a_ledger_that_can_t_be_opened_opens_nothing(filled):

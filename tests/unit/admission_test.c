@@ -28,7 +28,7 @@ static int setup(void **state)
 	struct world *world = calloc(1, sizeof(*world));
 
 	assert_int_equal(prefix_parse("192.0.2.0/24", &allowed), 0);
-	assert_int_equal(policies_init(&world->policies, &config, NULL), 0);
+	assert_int_equal(policies_init(&world->policies, &config, NULL, NULL), 0);
 	assert_int_equal(registry_new(&world->registry), 0);
 	world->admission = (struct admission){ .policies = &world->policies,
 		.registry = world->registry,

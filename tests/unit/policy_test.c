@@ -151,7 +151,7 @@ static void random_policies(struct scene *scene)
 	scene->policy.n_ports = chance(3);
 	for (size_t i = 0; i < scene->policy.n_ports; i++)
 		scene->signed_ports[i] = random_rule(scene->prefixes[RULES_MAX + i]);
-	assert_int_equal(policies_init(&scene->policies, &scene->config, &scene->policy), 0);
+	assert_int_equal(policies_init(&scene->policies, &scene->config, &scene->policy, NULL), 0);
 }
 
 static void random_grant(struct scene *scene)
@@ -281,7 +281,7 @@ static void test_another_rule_only_tightens(void **state)
 
 		chance_seed(RUNS + run);
 		random_policies(&scene);
-		assert_int_equal(policies_init(&owner, &scene.config, NULL), 0);
+		assert_int_equal(policies_init(&owner, &scene.config, NULL, NULL), 0);
 		for (unsigned i = 0; i < 20; i++) {
 			struct refusal refusal = {};
 
@@ -392,6 +392,54 @@ static void test_elements_and_ports_are_disjoint(void **state)
 	}
 }
 
+/* Of all ports it names just those that no policy does, and only local root grants them. */
+static void test_a_policy_stands_in(void **state)
+{
+	struct port_range all[] = { { 1, PORTS }, { PORTS + 1, UINT16_MAX } };
+	const struct port_range_list tcp = { .ranges = all, .n = 2 },
+				     udp = { .ranges = all, .n = 1 };
+
+	(void)state;
+	for (unsigned run = 0; run < RUNS / 200; run++) {
+		struct scene scene = {};
+		struct document *stand_in;
+		struct policies policies;
+
+		chance_seed(5 * RUNS + run);
+		random_policies(&scene);
+		assert_int_equal(policies_stand_in(&scene.policies, &tcp, &udp, &stand_in), 0);
+		assert_int_equal(
+			policies_init(&policies, &scene.config, &scene.policy, stand_in), 0);
+		for (unsigned port = 1; port <= UINT16_MAX; port++) {
+			struct document_port wanted = { .ports = { (uint16_t)port, (uint16_t)port },
+				.protocols = PROTOCOL_TCP,
+				.max_duration = 1 };
+			const struct document grant = {
+				.ports = &wanted, .n_ports = 1, .expires = 1
+			};
+			bool named = policies_manage(&scene.policies, (uint16_t)port, PROTOCOL_TCP);
+			struct refusal refusal;
+			unsigned n = 0;
+
+			for (size_t i = 0; i < stand_in->n_ports; i++)
+				n += names(&stand_in->ports[i], port, PROTOCOL_TCP);
+			assert_int_equal(n, !named);
+			assert_int_equal(policies_check_ports(&policies, &grant, &refusal), 0);
+			if (!named)
+				assert_int_equal(
+					policies_check(&policies, NULL, &grant, 0, &refusal),
+					REFUSED);
+			assert_int_equal(policies_manage(&policies, (uint16_t)port, PROTOCOL_UDP),
+				port <= PORTS ||
+					policies_manage(
+						&scene.policies, (uint16_t)port, PROTOCOL_UDP));
+		}
+		document_free(stand_in);
+		policies_done(&policies);
+		policies_done(&scene.policies);
+	}
+}
+
 static enum refusal_code code_of(const struct document_port *rule, const struct trust_key *key,
 	int64_t issued, int64_t begins, int64_t expires, int64_t now)
 {
@@ -411,7 +459,7 @@ static enum refusal_code code_of(const struct document_port *rule, const struct 
 	struct refusal refusal = {};
 	struct policies policies;
 
-	assert_int_equal(policies_init(&policies, &config, NULL), 0);
+	assert_int_equal(policies_init(&policies, &config, NULL, NULL), 0);
 	if (policies_check(&policies, key, &grant, now, &refusal) == 0)
 		refusal.code = REFUSAL_NONE;
 	policies_done(&policies);
@@ -518,7 +566,7 @@ static void test_sources_across_families(void **state)
 			assert_int_equal(prefix_parse(cases[i].allowed[k], &allowed[k]), 0);
 		assert_int_equal(prefix_parse(cases[i].wanted, &wanted), 0);
 		port.prefixes = &wanted;
-		assert_int_equal(policies_init(&policies, &config, NULL), 0);
+		assert_int_equal(policies_init(&policies, &config, NULL, NULL), 0);
 		if ((policies_check(&policies, NULL, &grant, NOW, &refusal) == 0) !=
 			cases[i].passes)
 			fail_msg("%s in %s: %s", cases[i].wanted, cases[i].allowed[0],
@@ -535,6 +583,7 @@ int main(void)
 		cmocka_unit_test(test_grants_pass_as_the_rules_say),
 		cmocka_unit_test(test_another_rule_only_tightens),
 		cmocka_unit_test(test_elements_and_ports_are_disjoint),
+		cmocka_unit_test(test_a_policy_stands_in),
 		cmocka_unit_test(test_durations_to_the_second),
 		cmocka_unit_test(test_a_key_is_narrowed),
 		cmocka_unit_test(test_sources_across_families),
