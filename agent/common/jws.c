@@ -15,6 +15,7 @@
 
 #include "agent/common/base64url.h"
 #include "agent/common/jws.h"
+#include "agent/common/memory.h"
 #include "agent/common/strictjson.h"
 
 static int jws_split(struct jws *jws, const char *text, size_t n_bytes, struct refusal *refusal)
@@ -142,11 +143,13 @@ int jws_verify(const struct jws *jws, const struct trust_key *key, struct refusa
 	if (!json)
 		return -ENOMEM;
 	/* Twice: libjose has allocations of its own, whose failure nothing tells (memory.h). */
-	if (!jose_jws_ver(NULL, json, NULL, key->jwk, true) &&
-		!jose_jws_ver(NULL, json, NULL, key->jwk, true))
-		return refuse(refusal, REFUSAL_BAD_SIGNATURE,
-			"the signature does not verify with key \"%s\"", key->kid);
-	return 0;
+	if (jose_jws_ver(NULL, json, NULL, key->jwk, true) ||
+		jose_jws_ver(NULL, json, NULL, key->jwk, true))
+		return 0;
+	if (memory_is_gone())
+		return -ENOMEM;
+	return refuse(refusal, REFUSAL_BAD_SIGNATURE,
+		"the signature does not verify with key \"%s\"", key->kid);
 }
 
 int jws_claims(const struct jws *jws, json_t **ret, struct refusal *refusal)

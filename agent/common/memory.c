@@ -77,6 +77,16 @@ size_t memory_n_failed(void)
 	return n_failed;
 }
 
+bool memory_is_gone(void)
+{
+	/* volatile: a compiler may leave out what is freed unused. */
+	void *volatile probe = malloc(4096);
+	bool gone = !probe;
+
+	free(probe);
+	return gone;
+}
+
 static int release_segments(struct dl_phdr_info *info, size_t n, void *userdata)
 {
 	const uintptr_t page = sysconf(_SC_PAGESIZE);

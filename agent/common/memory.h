@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -16,6 +17,9 @@ extern void (*memory_on_end)(void);
  * on.
  */
 size_t memory_n_failed(void);
+
+/* True where not even a page is to be had now: libjose's own allocations are not counted. */
+bool memory_is_gone(void);
 
 /*
  * Gives back what only the start, or something rare, needed: free heap, and what is mapped of
