@@ -87,6 +87,7 @@ static void report_generation(const struct nlmsghdr *message, struct watch_repor
 {
 	struct nlattr *attribute;
 
+	report->unnamed = false;
 	mnl_attr_for_each (attribute, message, sizeof(struct nfgenmsg)) {
 		uint16_t type = mnl_attr_get_type(attribute);
 
@@ -121,32 +122,49 @@ static int on_event(const struct nlmsghdr *message, void *userdata)
 
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(struct nfgenmsg))
 		return MNL_CB_OK;
-	if (type == NFT_MSG_NEWGEN)
+	if (type == NFT_MSG_NEWGEN && report->unnamed)
 		report_generation(message, report);
 	else if (message_is_of_gate(message))
-		report->gate = true;
+		report->gate = report->unnamed = true;
 	else if (type == NFT_MSG_NEWCHAIN || type == NFT_MSG_DELCHAIN || type == NFT_MSG_DELTABLE)
 		report->chains = true;
 	return MNL_CB_OK;
 }
 
-int watch_read(struct watch *watch, struct watch_report *ret)
+/* Reads what the kernel sent at once: events of one transaction. Returns 1; 0 where there is
+ * nothing more; -errno. */
+static int read_some(struct watch *watch, struct watch_report *report)
 {
 	char buffer[NETLINK_BUFFER_BYTES];
+	ssize_t n = mnl_socket_recvfrom(watch->netlink->socket, buffer, sizeof(buffer));
+
+	if (n >= 0)
+		(void)mnl_cb_run(buffer, n, 0, 0, on_event, report);
+	else if (errno == EAGAIN || errno == EWOULDBLOCK)
+		return 0;
+	else if (errno == ENOBUFS || errno == ENOSPC)
+		report->overrun = true;
+	else if (errno != EINTR)
+		return -errno;
+	return 1;
+}
+
+int watch_read(struct watch *watch, struct watch_report *ret)
+{
+	int r;
 
 	memset(ret, 0, sizeof(*ret));
-	for (;;) {
-		ssize_t n = mnl_socket_recvfrom(watch->netlink->socket, buffer, sizeof(buffer));
+	do
+		r = read_some(watch, ret);
+	while (r > 0);
+	return r;
+}
 
-		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			return 0;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && (errno == ENOBUFS || errno == ENOSPC))
-			ret->overrun = true;
-		else if (n < 0)
-			return -errno;
-		else
-			(void)mnl_cb_run(buffer, n, 0, 0, on_event, ret);
-	}
+int watch_read_name(struct watch *watch, struct watch_report *report)
+{
+	int r = 1;
+
+	while (report->unnamed && r > 0)
+		r = read_some(watch, report);
+	return r < 0 ? r : 0;
 }

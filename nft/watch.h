@@ -17,7 +17,8 @@ struct watch_report {
 	bool gate; /* changed table inet jitgate, or something in it */
 	bool chains; /* made or removed chains elsewhere: destination NAT may have come or gone */
 	bool overrun; /* events were lost: anything may have changed */
-	pid_t pid; /* who, where the kernel says it; 0 otherwise */
+	bool unnamed; /* who did it is not told yet: it is the last event of a transaction */
+	pid_t pid; /* who changed the table last, where the kernel says it; 0 otherwise */
 	char process[32];
 };
 
@@ -31,3 +32,10 @@ int watch_fd(const struct watch *watch);
 
 /* Reads all events that are there. Returns 0 or -errno. */
 int watch_read(struct watch *watch, struct watch_report *ret);
+
+/*
+ * Completes a report that is unnamed, once a transaction of one's own has passed: the kernel makes
+ * one after the other, events included, so the one reported has ended. Reads no events of a later
+ * one. Returns 0 or -errno.
+ */
+int watch_read_name(struct watch *watch, struct watch_report *report);

@@ -317,13 +317,19 @@ static void audit_repair(struct agent *agent, const struct watch_report *report,
 
 /* In a storm, repairing takes turns with everything else: who asks must be answered, and the gate
  * would not stand any longer. */
-static void repair(struct agent *agent, const struct watch_report *report)
+static void repair(struct agent *agent, struct watch_report *report)
 {
 	uint64_t from_usec = clock_boottime_usec();
 	bool storm = from_usec - agent->repaired_usec < STORM_USEC;
+	bool overrun = report->overrun;
 
-	if (gatekeeper_install(agent) == 0)
-		audit_repair(agent, report, clock_boottime_usec() - from_usec);
+	if (gatekeeper_install(agent) == 0) {
+		uint64_t usec = clock_boottime_usec() - from_usec;
+
+		if (watch_read_name(agent->watch, report) < 0 || (report->overrun && !overrun))
+			retry_later(agent); /* anything may have changed since */
+		audit_repair(agent, report, usec);
+	}
 	agent->repaired_usec = clock_boottime_usec();
 	(void)sd_event_source_set_priority(
 		agent->watch_source, storm ? SD_EVENT_PRIORITY_NORMAL : WATCH_PRIORITY);
