@@ -153,7 +153,7 @@ class Server:
     def stop(self):
         """What a clean stop says: 0."""
         self.process.terminate()
-        status = self.process.wait(20)
+        status = self.process.wait(60)
         self.process = None
         return status
 

@@ -3,7 +3,6 @@
 and form in which the engine writes them. The engine itself needs more than a namespace."""
 
 import shutil
-import subprocess
 
 import pytest
 

@@ -212,7 +212,7 @@ class Poll:
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
-        return self.process.wait(5)
+        return self.process.wait(60)
 
     def close(self):
         if self.process and self.process.poll() is None:

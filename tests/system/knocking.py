@@ -4,12 +4,20 @@
 import errno
 import select
 import socket
+import sys
 import threading
 import time
 
 from sockets import family_of
 
-LOST_SECONDS = 0.6  # less than the second after which a lost SYN is sent again
+RETRANSMIT_SECONDS = 1  # RFC 6298, 2.1: until a SYN is sent again
+TOTAL_RETRANS = 100  # linux/tcp.h: where struct tcp_info has how many segments were sent again
+
+
+def was_lost(made):
+    """Its SYN, or the answer, was lost: it was sent again. A busy machine's answer comes late, and counts."""
+    info = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TOTAL_RETRANS + 4)
+    return int.from_bytes(info[TOTAL_RETRANS:], sys.byteorder) > 0
 
 
 class Knocking:
@@ -37,12 +45,12 @@ class Knocking:
 
     def _collect(self, timeout_ms):
         for descriptor, _ in self._poll.poll(timeout_ms):
-            made, begun = self._waiting[descriptor]
+            made, _ = self._waiting[descriptor]
             error = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            self._end(descriptor, self.refused if error else self.let_in)
+            self._end(descriptor, self.refused if error or was_lost(made) else self.let_in)
         now = time.monotonic()
-        for descriptor in [d for d, (_, begun) in self._waiting.items()
-                           if now - begun > LOST_SECONDS]:
+        for descriptor in [d for d, (made, begun) in self._waiting.items()
+                           if now - begun > RETRANSMIT_SECONDS and was_lost(made)]:
             self._end(descriptor, self.refused)
 
     def _end(self, descriptor, result):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """jitgate-server under test: its files, its life, raw connections to it."""
 
-import os
 import signal
 import socket
 import ssl
@@ -138,7 +137,7 @@ class Server:
     def stop(self):
         """Its exit status."""
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def close(self):
         if self.process and self.process.poll() is None:

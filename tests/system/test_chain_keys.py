@@ -2,7 +2,7 @@
 """The control plane's signing key is changed for another while agents and grants go on."""
 
 from chain import grant_of
-from control_plane import header, rule
+from control_plane import rule
 from harness import Listener, await_, is_open
 
 
@@ -38,7 +38,7 @@ def test_the_signing_key_is_changed_for_another(chain, world):
     assert "k2" in update_trust()
     assert vm.trusted() == {"k1", "k2"}
     change_keys(new, old)
-    newer = request(23)
+    request(23)
     assert opens(22) and opens(23)
     # The server publishes the old one no more: what it signed is in force, and lives as long as the VM trusts it.
     change_keys(new)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The control plane's policy on the VM, beside the owner's."""
 
-import json
 
 import pytest
 

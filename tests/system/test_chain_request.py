@@ -90,7 +90,7 @@ def test_a_second_person_approves(chain, vm, world):
     assert "approve" in chain.cli("alice", "approve", id, status=REFUSED)
     assert not is_open(world.requester, world.vm.v4, 443)
     chain.cli("bob", "approve", id, "--reason", "on call")
-    output, _ = waiting.communicate(timeout=20)
+    output, _ = waiting.communicate(timeout=60)
     assert waiting.returncode == 0 and json.loads(output)["approval"]["by"] == "bob@example.org"
     assert is_open(world.requester, world.vm.v4, 443)
     entry = chain.await_activity("approve", request=id)

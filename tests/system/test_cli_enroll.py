@@ -295,7 +295,7 @@ def test_killed_it_is_done_again(machine, plane):
                            ASAN_OPTIONS="verify_asan_link_order=0")
         machine.token = plane.enrollment()
         done = subprocess.run(machine.command("--yes", "--replace"), env=environment,
-                              capture_output=True, stdin=subprocess.DEVNULL, timeout=30)
+                              capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
         config = run_jitgated_check(machine)
         assert config.returncode == 0, config
         machine.token = plane.enrollment()
@@ -605,7 +605,7 @@ def test_a_directory_that_is_missing_is_made(machine):
 def test_a_user_is_told_that_it_takes_root(machine, tmp_path):
     command = ["setpriv", "--reuid", "65534", "--clear-groups", *machine.command("--yes")]
     machine.directory.chmod(0o755)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode == 126 or "Permission denied" not in done.stderr:
         pytest.skip(f"another user can't run what is built: {done.stderr}")
     assert done.returncode == REFUSED and "sudo" in done.stderr and not machine.enrolled()

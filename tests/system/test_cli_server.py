@@ -55,7 +55,7 @@ class Server:
             headers={"Authorization": f"Bearer {self.people['root']}" if body else "",
                      "Content-Type": "application/json"})
         context = ssl.create_default_context(cafile=self.ca)
-        with urllib.request.urlopen(request, context=context, timeout=5) as answer:
+        with urllib.request.urlopen(request, context=context, timeout=60) as answer:
             return answer.read()
 
     def answers(self):
@@ -68,7 +68,7 @@ class Server:
     def run(self, *arguments):
         """What a command of it prints at last: a token."""
         done = subprocess.run([f"{BUILD}/jitgate-server", "-c", self.conf, *arguments], check=True,
-                              capture_output=True, text=True, timeout=10)
+                              capture_output=True, text=True, timeout=60)
         return done.stdout.split()[-1]
 
     def command(self, who, *arguments):
@@ -77,7 +77,7 @@ class Server:
                         "JITGATE_TOKEN": self.people[who], "HOME": "/nowhere"}}
 
     def cli(self, who, *arguments, status=DONE):
-        done = subprocess.run(**self.command(who, *arguments), capture_output=True, timeout=30)
+        done = subprocess.run(**self.command(who, *arguments), capture_output=True, timeout=60)
         assert done.returncode == status, done
         return done.stdout if status == DONE else done.stderr
 
@@ -90,7 +90,7 @@ class Server:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         self.log.close()
 
 
@@ -126,7 +126,7 @@ def test_a_machine_joins_once_with_a_token(server, tmp_path):
         f"{server.url}/v1/vms/{VM.replace('/', '%2F')}/documents",
         headers={"Authorization": f"Bearer {credential.strip()}"})
     context = ssl.create_default_context(cafile=server.ca)
-    with urllib.request.urlopen(request, context=context, timeout=5) as answer:
+    with urllib.request.urlopen(request, context=context, timeout=60) as answer:
         assert json.load(answer)["documents"]
 
 
@@ -138,7 +138,7 @@ def test_requests_are_made_approved_denied_and_revoked(server):
     id = server.requests()[0]["id"]
     assert "no role approver" in server.cli("alice", "approve", id, status=REFUSED)
     server.cli("bob", "deny", id, "--reason", "not today")
-    _, err = waiting.communicate(timeout=10)
+    _, err = waiting.communicate(timeout=60)
     assert waiting.returncode == REFUSED and "denied by bob@example.org: not today" in err
     server.cli("alice", "request", "web-1", "--port", "443", "--reason", "again", "--no-wait")
     id = server.requests()[0]["id"]

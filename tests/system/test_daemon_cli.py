@@ -258,7 +258,7 @@ def test_a_broken_pipe(agent):
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, pipesize=4096)
         process.stdout.read(10)
         process.stdout.close()
-        assert process.wait(5) == -signal.SIGPIPE, command
+        assert process.wait(60) == -signal.SIGPIPE, command
         assert process.stderr.read() == b""
 
 

@@ -150,7 +150,7 @@ def test_two_daemons_do_not_share_a_ledger(agent):
     try:
         agent.start(wait=False)
         process = agent.process
-        assert process.wait(10) == 1
+        assert process.wait(60) == 1
     finally:
         agent.process = first
     assert "another jitgated uses" in agent.log()

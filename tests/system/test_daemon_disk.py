@@ -291,7 +291,7 @@ def test_no_runtime_directory_to_write_to(agent):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", run], check=True)
     try:
         agent.start(wait=False)
-        assert agent.process.wait(10) == 1
+        assert agent.process.wait(60) == 1
         assert "agent.sock" in agent.log()
         assert [e.grant for e in granted(agent.namespace)] == [e.grant for e in before]
     finally:

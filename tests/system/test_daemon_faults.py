@@ -21,7 +21,7 @@ import pytest
 
 from faults import Fault, Faults, clock_watch
 from forge import Forge, grant_claims
-from harness import SANITIZED, Listener, Session, Udp, VarlinkError, allowing, await_, port_claim
+from harness import Listener, Session, Udp, VarlinkError, allowing, await_, port_claim
 from kernel import assert_as_granted, parse_time
 
 CHOSEN = os.environ.get("JITGATE_TEST_FAULTS", "")
@@ -511,7 +511,7 @@ def try_once(life, phase, fault):
     try:
         with life.faults.armed(fault):
             phase.act(life)
-        n_failed, where = life.faults.n_failed, life.faults.where
+        n_failed = life.faults.n_failed
         life.settle(getattr(phase, "HAS_GATE", True))
         phase.check(life)
     except Exception as error:  # told with all others

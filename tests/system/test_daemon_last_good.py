@@ -44,7 +44,7 @@ def assert_guards(world, agent):
 
 def assert_does_not_start(agent, config, message):
     boot(agent, config, wait=False)
-    assert agent.process.wait(10) == 1
+    assert agent.process.wait(60) == 1
     assert f"jitgated: {agent.config_path}{message}" in agent.log()
     assert ruleset(agent.namespace).strip() == ""
 
@@ -170,7 +170,7 @@ def test_a_trial_is_not_what_was_last_good(world, agent, kept):
 def test_without_one_it_does_not_start(agent, kept):
     agent.config_path.write_text(BAD)
     agent.start(wait=False)
-    assert agent.process.wait(10) == 1
+    assert agent.process.wait(60) == 1
     assert f"jitgated: {agent.config_path}:2: " in agent.log()
     assert ruleset(agent.namespace).strip() == "" and not kept.exists()
 
@@ -206,7 +206,7 @@ def test_a_file_that_was_taken_away_is_not_put_back(agent, kept):
     agent.namespace.run("nft", "delete", "table", "inet", "jitgate")
     agent.config_path.unlink()
     agent.start(wait=False)
-    assert agent.process.wait(10) == 1
+    assert agent.process.wait(60) == 1
     assert ruleset(agent.namespace).strip() == ""
 
 

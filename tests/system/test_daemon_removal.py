@@ -31,7 +31,7 @@ def remove_gate(agent, *wrapper, config=None):
     process = agent.namespace.spawn(
         *wrapper, f"{BUILD}/jitgated", "-c", str(config or agent.config_path), "--remove-gate",
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return process.wait(20), process.stdout.read(), process.stderr.read()
+    return process.wait(60), process.stdout.read(), process.stderr.read()
 
 
 @pytest.mark.parametrize("ended", ["stop", "kill"])

@@ -46,7 +46,7 @@ def people(agent, tmp_path):
             identity.append("--clear-groups")
         return subprocess.run(["setpriv", *identity, f"{place}/jitgate", "--socket",
                                agent.socket_path, *arguments], input=input, text=True,
-                              capture_output=True, timeout=20)
+                              capture_output=True, timeout=60)
     yield run
     subprocess.run(["umount", "/etc/group"], check=True)
     shutil.rmtree(place)
@@ -384,7 +384,7 @@ def test_varlinkctl_understands_it(agent):
 
     def varlinkctl(*arguments, check=True):
         done = subprocess.run(["chroot", root, "varlinkctl", *arguments], text=True,
-                              capture_output=True, timeout=20)
+                              capture_output=True, timeout=60)
         print("$ varlinkctl", *arguments, "\n" + done.stdout + done.stderr)
         assert not check or done.returncode == 0, done
         return done.stdout + done.stderr

@@ -241,7 +241,7 @@ def test_a_bad_configuration_stops_the_start(agent):
     good = agent.config_path.read_text()
     agent.config_path.write_text(good + "[agent]\nmode = of\n")
     agent.start(wait=False)
-    assert agent.process.wait(5) == 1
+    assert agent.process.wait(60) == 1
     assert f"{agent.config_path}:" in agent.log()
     assert ruleset(agent.namespace).strip() == ""
     assert check_says(agent, agent.config_path)

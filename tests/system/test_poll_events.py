@@ -9,7 +9,7 @@ import time
 import pytest
 
 from forge import Forge, grant_claims
-from harness import VarlinkError, await_
+from harness import VarlinkError, allowing, await_
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_an_event_is_sent_at_once(running):
         agent.grant("22/tcp", "192.0.2.7", jti=f"quick-{i}")
         feed.await_event("grant_active", grant=f"quick-{i}")
         took.append(time.monotonic() - begun)
-    assert sorted(took)[10] < 0.2
+    assert sorted(took)[10] < allowing(0.2)
 
 
 def test_the_control_plane_away_while_things_happen(running, measure):

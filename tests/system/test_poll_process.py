@@ -123,14 +123,14 @@ def test_without_its_user_root_is_told(users, agent, feed, poll):
         ["unshare", "--mount", "sh", "-c",
          'grep -v jitgate-poll /etc/passwd >"$1/passwd"; mount --bind "$1/passwd" /etc/passwd;'
          f' exec {BUILD}/jitgate-poll -c "$2"', "sh", str(agent.directory), str(agent.config_path)],
-        capture_output=True, text=True, timeout=10)
+        capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "must not run as root" in done.stderr and "jitgate-poll" in done.stderr
 
 
 def test_no_feed_is_nothing_to_do(agent, poll):
     poll.start()
-    assert poll.process.wait(5) == 0
+    assert poll.process.wait(60) == 0
     poll.await_log("has no [feed] with a url: there is nothing to do")
 
 

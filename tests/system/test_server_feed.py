@@ -4,6 +4,7 @@
 import time
 
 from control_plane import Held, Server, claims, header, policy_id, rule, vm_id
+from harness import allowing
 from test_server_requests import await_held, port_of, status_of
 
 
@@ -25,7 +26,7 @@ def test_a_document_leaves_as_soon_as_it_is_signed(server, admin, alice, measure
         took.append(held.at - begun)
         assert claims(document)["jti"] == port_of(request)["grant"]
     measure("request to document (ms)", round(1000 * min(took), 1))
-    assert min(took) < 0.25
+    assert min(took) < allowing(0.25)
 
 
 def test_without_news_it_ends_when_the_time_is_up(server):

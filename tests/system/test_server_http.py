@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from agent import BUILD, SANITIZED
+from agent import SANITIZED
 from server import Connection, Server, make_certificate
 from world import await_
 

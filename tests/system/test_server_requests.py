@@ -5,6 +5,7 @@ import json
 import time
 
 from control_plane import Held, Server, ask, claims, header, policy, policy_id, rule, vm_id
+from harness import allowing
 
 
 def port_of(request):
@@ -240,11 +241,11 @@ def test_who_watches_a_request_is_told_at_once(server, admin, alice, measure):
         took.append(held.at - begun)
         assert member in port_of(seen)["progress"]
     measure("event to watcher (ms)", round(1000 * min(took), 1))
-    assert min(took) < 0.5
+    assert min(took) < allowing(0.5)
     # Nothing changes: it comes when the time is up.
     begun = time.monotonic()
     assert alice.get(request["id"], seen["revision"], 1)["revision"] == seen["revision"]
-    assert 0.9 < time.monotonic() - begun < 10
+    assert 0.9 < time.monotonic() - begun < allowing(10)
 
 
 def await_held(server, n):
