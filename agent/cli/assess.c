@@ -74,6 +74,10 @@ static void judge(const struct survey *survey, struct exposure *exposure, uint8_
 	exposure->is_open |= stranger.outcomes == JUDGED_PASSES && !stranger.is_cut;
 	exposure->may_be_open |= (stranger.outcomes & JUDGED_PASSES) || stranger.is_cut;
 	exposure->may_be_reached |= (anyone.outcomes & JUDGED_PASSES) || anyone.is_cut;
+	/* What listens here is a proxy, for this host's own connections. */
+	if (stranger.outcomes & JUDGED_LEAVES)
+		snprintf(exposure->published_by, sizeof(exposure->published_by), "%s",
+			stranger.translated_by);
 	if (!exposure->refused_by[0])
 		snprintf(exposure->refused_by, sizeof(exposure->refused_by), "%s",
 			stranger.refused_by);
@@ -142,8 +146,9 @@ static void add_published(uint16_t port, uint8_t l4proto, const char *name, void
 	exposure = add(assessment, port, l4proto, name);
 	if (!exposure)
 		return;
-	exposure->is_published = exposure->is_outward = true;
-	snprintf(exposure->refused_by, sizeof(exposure->refused_by), "%s", judgement.translated_by);
+	exposure->is_outward = true;
+	snprintf(exposure->published_by, sizeof(exposure->published_by), "%s",
+		judgement.translated_by);
 }
 
 static int compare_exposures(const void *a, const void *b)

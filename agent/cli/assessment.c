@@ -82,11 +82,11 @@ _printf_(3, 4) static void conclude(
 /* Who gets through what other rules there are. */
 static void assess_unmanaged(struct exposure *e, const char *who)
 {
-	if (e->is_published)
+	if (e->published_by[0] && !e->is_open)
 		conclude(e, ANSWER_NOT_CONFIGURED,
 			"published by destination NAT (%s): it may be open to anyone; what is "
 			"refused behind it is not looked into",
-			e->refused_by);
+			e->published_by);
 	else if (!e->is_judged)
 		conclude(e, ANSWER_NOT_CONFIGURED,
 			"%s listens on %s; whether this host's firewall refuses strangers can't be "

@@ -29,7 +29,6 @@ struct exposure {
 	const char *service; /* "ssh" */
 	char process[PROCESS_NAME_MAX]; /* "": not known */
 	char addresses[ADDRESSES_TEXT_MAX]; /* "0.0.0.0, ::1" */
-	bool is_published; /* destination NAT leads it elsewhere */
 	bool is_outward; /* more than this host itself may reach it */
 	bool managed_is_known;
 	bool is_managed;
@@ -41,6 +40,7 @@ struct exposure {
 	bool may_be_open; /* a stranger may get in */
 	bool may_be_reached; /* somebody may */
 	char refused_by[PLACE_MAX];
+	char published_by[PLACE_MAX]; /* destination NAT that leads it elsewhere */
 
 	enum answer answer;
 	char reason[ASSESSMENT_REASON_MAX];

@@ -77,8 +77,11 @@ def test_ufw(world, agent, outside):
     assert answers["3306/tcp"]["answer"] == UNSUPPORTED and "table ip filter" in answers["3306/tcp"]["reason"]
 
 
-def test_a_published_container(world, agent, outside):
+@pytest.mark.parametrize("proxy", [False, True], ids=["", "userland-proxy"])
+def test_a_published_container(world, agent, outside, proxy):
     agent.configure(ports={})
+    if proxy:
+        Listener(world.vm, "0.0.0.0", 5432)
     NftNat(world.vm, 5432, 5432, world.container()).publish()
     said = assess(agent)["5432/tcp"]
     assert said["answer"] == NOT_CONFIGURED and "published by destination NAT" in said["reason"]
