@@ -61,6 +61,14 @@ static inline int address_compare(const struct address *a, const struct address 
 	return memcmp(a->bytes, b->bytes, sizeof(a->bytes));
 }
 
+static inline bool address_is_loopback(uint8_t family, const struct address *address)
+{
+	static const struct address loopback6 = { .bytes = { [15] = 1 } };
+
+	return family == AF_INET ? address->bytes[0] == 127
+				 : address_compare(address, &loopback6) == 0;
+}
+
 static inline bool address_range_is_single(const struct address_range *range)
 {
 	return address_compare(&range->first, &range->last) == 0;

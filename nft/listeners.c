@@ -119,11 +119,7 @@ void listener_list_done(struct listener_list *list)
 
 bool listener_is_loopback(const struct listener *listener)
 {
-	static const struct address loopback6 = { .bytes = { [15] = 1 } };
-
-	if (listener->family == AF_INET)
-		return listener->address.bytes[0] == 127;
-	return address_compare(&listener->address, &loopback6) == 0;
+	return address_is_loopback(listener->family, &listener->address);
 }
 
 bool listener_takes(const struct listener *listener, uint8_t family)

@@ -125,9 +125,8 @@ void doctor_connection(const struct survey *survey, struct findings *findings)
 
 	if (origin->family == AF_UNSPEC) {
 		findings_add(findings, "you", VERDICT_OK,
-			"you did not come by ssh, as far as can be seen: no gate is between you "
-			"and "
-			"this machine");
+			"you did not come by ssh from another host, as far as can be seen: no gate "
+			"is between you and this machine");
 		return;
 	}
 	address_format(origin->family, &origin->source, source);

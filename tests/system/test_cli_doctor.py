@@ -218,6 +218,8 @@ def test_who_would_be_locked_out(world, agent):
     finding = doctor(agent, environment=CONNECTION).one("you")
     assert finding["verdict"] == PROBLEM and "will be refused" in finding["message"]
     agent.start()
+    for loopback in "127.0.0.1 50000 127.0.0.1 22", "::1 50000 ::1 22":
+        assert doctor(agent, environment={"SSH_CONNECTION": loopback}).one("you")["verdict"] == OK
     finding = doctor(agent, environment=CONNECTION).one("you")
     assert finding["verdict"] == PROBLEM and "is refused" in finding["message"]
     assert "always_allow = 192.0.2.7" in finding["advice"]
