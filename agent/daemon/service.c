@@ -244,6 +244,9 @@ static json_t *explain(
 			protocol_format(protocol));
 		return explanation("unmanaged", reason, NULL, false);
 	}
+	if (address_is_loopback(source->family, &source->address))
+		return explanation(
+			"allowed", "jitgate lets all pass that comes by loopback", NULL, false);
 	section = policies_find_always_allow(
 		&agent->policies, source->family, &source->address, port, protocol);
 	if (section) {

@@ -207,7 +207,8 @@ def test_sessions_denied_and_explain(world, agent):
     for source, port, verdict, grant in (("192.0.2.7", "22/tcp", "allowed", "g"),
                                          ("198.51.100.66", "22/tcp", "refused", None),
                                          ("192.0.2.7", "53/udp", "refused", None),
-                                         ("192.0.2.7", "80/tcp", "unmanaged", None)):
+                                         ("192.0.2.7", "80/tcp", "unmanaged", None),
+                                         ("127.0.0.1", "22/tcp", "allowed", None), ("::1", "22/tcp", "allowed", None)):
         answer = printed(agent, "explain", source, port)
         assert (answer["verdict"], answer.get("grant")) == (verdict, grant)
         assert answer["wouldRefuse"] is (verdict == "refused") and answer["reason"]
