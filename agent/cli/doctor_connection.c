@@ -104,6 +104,11 @@ static void tell_by_config(
 			"and the group jitgate may know",
 			source, port);
 		findings_advise(findings, "sudo jitgate doctor");
+	} else if (!managed && survey_may_lack_policy(survey)) {
+		findings_add(findings, "you", VERDICT_UNKNOWN,
+			"you came from %s to %u/tcp: a policy of the control plane may name it, "
+			"which the agent would tell",
+			source, port);
 	} else if (!managed) {
 		findings_add(findings, "you", VERDICT_OK,
 			"you came from %s to %u/tcp, which is not managed", source, port);

@@ -110,8 +110,7 @@ static void tell_ssh(const struct survey *survey, struct findings *findings)
 			survey_find_managed(survey, listener->port, PROTOCOL_TCP))
 			continue;
 		name = survey->names[i][0] ? survey->names[i] : "what seems to be sshd";
-		/* What the control plane's policy names, the agent alone knows. */
-		if (!survey->status && survey->config && survey->config->feed.url) {
+		if (survey_may_lack_policy(survey)) {
 			findings_add(findings, "ssh", VERDICT_UNKNOWN,
 				"%s listens on %u/tcp: a policy of the control plane may name it, "
 				"which the agent would tell",

@@ -272,6 +272,11 @@ const struct managed_port *survey_find_managed(
 	return NULL;
 }
 
+bool survey_may_lack_policy(const struct survey *survey)
+{
+	return !survey->status && survey->config && survey->config->feed.url;
+}
+
 void survey_judge(const struct survey *survey, uint8_t family, uint8_t l4proto, uint16_t port,
 	const struct address *source, struct judgement *ret)
 {

@@ -78,6 +78,9 @@ int survey_ask(
 const struct managed_port *survey_find_managed(
 	const struct survey *survey, uint16_t port, unsigned protocol);
 
+/* True where the control plane's policy may name more ports: the agent alone knows them. */
+bool survey_may_lack_policy(const struct survey *survey);
+
 /* What the host's rules do with a first packet from a source (NULL: any). Only with a firewall. */
 void survey_judge(const struct survey *survey, uint8_t family, uint8_t l4proto, uint16_t port,
 	const struct address *source, struct judgement *ret);

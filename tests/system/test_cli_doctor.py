@@ -394,9 +394,11 @@ def test_ssh_that_a_policy_may_name(world, agent, tmp_path):
     Sshd(world.vm, tmp_path, 22)
     agent.configure(ports={})
     agent.config_path.write_text(agent.config_path.read_text() + "[feed]\nurl = http://127.0.0.1:9\n")
-    assert doctor(agent).one("ssh")["verdict"] == UNKNOWN
+    findings = doctor(agent, environment=CONNECTION)
+    assert findings.one("ssh")["verdict"] == findings.one("you")["verdict"] == UNKNOWN
     agent.configure(ports={})
-    assert doctor(agent).one("ssh")["verdict"] == WARNING
+    findings = doctor(agent, environment=CONNECTION)
+    assert findings.one("ssh")["verdict"] == WARNING and findings.one("you")["verdict"] == OK
 
 
 def test_a_program_before_all_rules_is_told_as_not_read(world, agent):
