@@ -121,6 +121,34 @@ static void tell_by_config(
 	}
 }
 
+/* Through which interface one came is not known: what depends on it is not told. */
+static void tell_firewall(
+	const struct survey *survey, struct findings *findings, const char *source, uint16_t port)
+{
+	const struct probe probe = {
+		.family = survey->origin.family,
+		.l4proto = IPPROTO_TCP,
+		.port = port,
+		.source = &survey->origin.source,
+		.tracking = TRACKING_NEW,
+	};
+	struct judgement judgement;
+	char place[PLACE_MAX];
+
+	/* Whoever came by another port, which is led to this one, comes so again. */
+	if (!survey->firewall || firewall_find_alias(survey->firewall, IPPROTO_TCP, port, place))
+		return;
+	firewall_judge(survey->firewall, &probe, &judgement);
+	if (judgement.outcomes != JUDGED_REFUSED || judgement.is_cut)
+		return;
+	findings_add(findings, "you", VERDICT_PROBLEM,
+		"%s refuses new connections from %s to %u/tcp, whatever the gate does",
+		judgement.refused_by, source, port);
+	findings_advise(findings,
+		"let this address through there: \"sudo nft -a list ruleset\" shows the rule; was "
+		"it banned (fail2ban-client banned)?");
+}
+
 void doctor_connection(const struct survey *survey, struct findings *findings)
 {
 	const struct origin *origin = &survey->origin;
@@ -143,4 +171,5 @@ void doctor_connection(const struct survey *survey, struct findings *findings)
 		tell_explained(survey, findings, source, port, reply);
 	else
 		tell_by_config(survey, findings, source, port);
+	tell_firewall(survey, findings, source, port);
 }

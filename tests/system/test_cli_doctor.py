@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from confined import let_in_by_access_list, open_path
-from doctor import (OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, attach_xdp, doctor, is_reached,
+from doctor import (OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, attach_xdp, doctor, firewall, is_reached,
                     nft, run)
 from harness import BUILD, Listener
 from nat import KINDS, NftNat
@@ -242,6 +242,28 @@ def test_who_is_always_let_in(world, agent):
     for _ in range(2):
         assert "always let in" in doctor(agent, environment=CONNECTION).one("you")["message"]
         agent.start() if agent.process is None else None
+
+
+def test_who_is_refused_by_other_rules_alone(world, agent):
+    """A ban, say; not where the interface decides, nor where one came by another port."""
+    Listener(world.vm, "0.0.0.0", 22)
+    agent.configure(ports={"ssh": {"number": 22, "always_allow": "192.0.2.0/24"}})
+
+    def refused(rules):
+        nft(rules)(world.vm)
+        said = [finding for finding in doctor(agent, environment=CONNECTION).of("you") if finding["verdict"] == PROBLEM]
+        reached = is_reached(world.requester, "192.0.2.1", 22)
+        world.vm.run("nft", "flush", "ruleset")
+        assert not said or "whatever the gate does" in said[0]["message"] and "fail2ban" in said[0]["advice"]
+        return bool(said), not reached
+
+    banned = "set banned { type ipv4_addr; elements = { %s }; }||ip saddr @banned tcp dport 22 drop"
+    assert refused(firewall(banned % "192.0.2.7", "accept")) == (True, True)
+    assert refused(firewall(banned % "192.0.2.8", "accept")) == (False, False)
+    assert refused(firewall('iifname "eth2" drop; ip saddr 192.0.2.7 accept')) == (False, False)
+    assert refused(firewall('iifname "eth1" drop', "accept"))[0] is False
+    redirected = ("table inet nat { chain p { type nat hook prerouting priority dstnat; tcp dport 2222 redirect to :22; } }")
+    assert refused(redirected + firewall("ct status dnat accept")) == (False, True)
 
 
 def test_sudo_does_not_hide_where_one_sits(world, agent):
