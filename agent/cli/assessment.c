@@ -130,7 +130,7 @@ void exposure_assess(struct exposure *e)
 		assess_unmanaged(e, who);
 	if (!e->managed_is_known && e->answer == ANSWER_NOT_CONFIGURED)
 		strncat(e->reason,
-			" (whether it is managed, only root and the group jitgate may ask)",
+			" (whether it is managed, neither the agent nor its configuration tells)",
 			sizeof(e->reason) - strlen(e->reason) - 1);
 }
 

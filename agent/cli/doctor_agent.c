@@ -81,7 +81,7 @@ static void tell_running(const struct survey *survey, struct findings *findings)
 			"enforce --confirm-within PT2M");
 	} else if (reverts_at) {
 		findings_add(findings, "gate", VERDICT_WARNING,
-			"the gate enforces on trial: %s nothing is refused again",
+			"the gate enforces on trial until %s: then nothing is refused again",
 			moment_describe_utc(reverts_at, survey->cli->now, moment));
 		findings_advise(findings,
 			"log in once more, in another window; if that works: sudo jitgate confirm");
@@ -91,23 +91,28 @@ static void tell_running(const struct survey *survey, struct findings *findings)
 	}
 }
 
-/* A gate without its daemon: grants still end, but nothing opens. */
-static void tell_gate_left(const struct survey *survey, struct findings *findings)
+static bool gate_stands(void)
 {
 	_cleanup_(gate_freep) struct gate *gate = NULL;
 	bool installed = false;
 	uint64_t refused;
 
-	if (gate_open(&gate) < 0 || gate_status(gate, &installed, &refused) < 0 || !installed)
-		return;
+	return gate_open(&gate) == 0 && gate_status(gate, &installed, &refused) == 0 && installed;
+}
+
+/* A gate without its daemon: grants still end, but nothing opens. */
+static void tell_gate_left(const struct survey *survey, struct findings *findings)
+{
 	findings_add(findings, "gate", VERDICT_WARNING,
-		"the gate stands without the agent: managed ports stay shut, grants end on time, "
-		"and "
-		"no new one is taken");
+		"the gate stands without the agent: %s, grants end on time, and no new one is "
+		"taken",
+		survey->is_audit         ? "in mode audit it refuses nothing, once a trial is over"
+			: survey->config ? "managed ports stay shut"
+					 : "managed ports stay shut, unless it was in mode audit");
 	findings_advise(findings,
 		"start the agent; or, to take the gate away altogether: sudo jitgated "
 		"--remove-gate%s",
-		survey->config ? "" : " (there is no configuration any more)");
+		survey->config_status == -ENOENT ? " (there is no configuration any more)" : "");
 }
 
 static bool has_run_before(const struct survey *survey)
@@ -117,7 +122,7 @@ static bool has_run_before(const struct survey *survey)
 	return survey->config && stat(survey->config->state_directory, &status) == 0;
 }
 
-static void tell_silent(const struct survey *survey, struct findings *findings)
+static void tell_silent(const struct survey *survey, struct findings *findings, bool gate_is_left)
 {
 	if (survey->agent_status != -ENOENT && survey->agent_status != -ECONNREFUSED &&
 		survey->agent_status != -ENOTDIR) {
@@ -127,15 +132,16 @@ static void tell_silent(const struct survey *survey, struct findings *findings)
 		findings_advise(findings, "systemctl status jitgated");
 		return;
 	}
-	if (survey->config_status == -ENOENT) {
+	if (survey->config_status == -ENOENT && !gate_is_left) {
 		findings_add(findings, "agent", VERDICT_WARNING,
-			"jitgated does not run, and has no configuration: nothing is guarded");
+			"jitgated does not run, and there is no %s: nothing is guarded",
+			survey->config_path);
 		findings_advise(findings,
 			"jitgate assess proposes a configuration; jitgate enroll joins a control "
 			"plane");
 		return;
 	}
-	if (has_run_before(survey)) {
+	if (gate_is_left || has_run_before(survey)) {
 		findings_add(findings, "agent", VERDICT_PROBLEM,
 			"jitgated does not run, though it has before");
 		findings_advise(findings,
@@ -150,6 +156,7 @@ static void tell_silent(const struct survey *survey, struct findings *findings)
 void doctor_agent(const struct survey *survey, struct findings *findings)
 {
 	int r = survey->agent_status;
+	bool gate_is_left;
 
 	if (r == 0) {
 		tell_running(survey, findings);
@@ -158,8 +165,10 @@ void doctor_agent(const struct survey *survey, struct findings *findings)
 			"jitgated runs, but tells only root and the group jitgate how it is");
 		findings_advise(findings, "sudo jitgate doctor");
 	} else {
-		tell_silent(survey, findings);
-		tell_gate_left(survey, findings);
+		gate_is_left = gate_stands();
+		tell_silent(survey, findings, gate_is_left);
+		if (gate_is_left)
+			tell_gate_left(survey, findings);
 	}
 	if (survey->config_status != -ENOENT)
 		tell_boot(findings);

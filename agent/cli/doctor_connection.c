@@ -100,10 +100,12 @@ static void tell_by_config(
 
 	if (!survey->managed_is_known) {
 		findings_add(findings, "you", VERDICT_UNKNOWN,
-			"you came from %s to %u/tcp; whether a new connection is let in, only root "
-			"and the group jitgate may know",
+			"you came from %s to %u/tcp; whether a new connection is let in, neither "
+			"the agent nor its configuration tells",
 			source, port);
-		findings_advise(findings, "sudo jitgate doctor");
+		findings_advise(findings, "%s",
+			survey->is_root ? "correct the configuration, and start the agent"
+					: "sudo jitgate doctor");
 	} else if (!managed && survey_may_lack_policy(survey)) {
 		findings_add(findings, "you", VERDICT_UNKNOWN,
 			"you came from %s to %u/tcp: a policy of the control plane may name it, "

@@ -91,7 +91,13 @@ def test_not_started_yet_and_dead(world, agent):
     agent.kill()
     findings = doctor(agent)
     assert findings.one("agent")["verdict"] == PROBLEM
-    assert "the gate stands without the agent" in findings.one("gate")["message"]
+    assert "the gate stands without the agent: managed ports stay shut," in findings.one("gate")["message"]
+    agent.config_path.write_text("[agent")
+    findings = doctor(agent, environment=CONNECTION)
+    assert findings.one("agent")["verdict"] == PROBLEM and "unless" in findings.one("gate")["message"]
+    assert "correct the configuration" in findings.one("you")["advice"]
+    agent.configure(ports=SSH, mode="audit")
+    assert "refuses nothing" in doctor(agent).one("gate")["message"]
 
 
 def test_audit_mode_and_nothing_managed(world, agent):

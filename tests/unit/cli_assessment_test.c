@@ -54,7 +54,7 @@ static void who_gets_in_decides(void **state)
 	e.is_judged = false;
 	assert_int_equal(answer_to(e, "can't be told"), ANSWER_NOT_CONFIGURED);
 	e.managed_is_known = false;
-	assert_int_equal(answer_to(e, "only root"), ANSWER_NOT_CONFIGURED);
+	assert_int_equal(answer_to(e, "whether it is managed"), ANSWER_NOT_CONFIGURED);
 	e.is_managed = true;
 	assert_int_equal(answer_to(e, "is refused"), ANSWER_CONFIGURED);
 	e.is_audit = true;
