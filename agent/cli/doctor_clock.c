@@ -76,6 +76,7 @@ void doctor_clock(const struct survey *survey, struct findings *findings)
 	if (r < 0) {
 		findings_add(findings, "clock", VERDICT_UNKNOWN,
 			"whether the clock is kept right can't be asked: %s", strerror(errno));
+		findings_advise(findings, "compare: date --utc");
 		return;
 	}
 	if (state.status & STA_UNSYNC) {

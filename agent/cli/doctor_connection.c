@@ -111,6 +111,7 @@ static void tell_by_config(
 			"you came from %s to %u/tcp: a policy of the control plane may name it, "
 			"which the agent would tell",
 			source, port);
+		findings_advise(findings, "sudo systemctl start jitgated, and ask again");
 	} else if (!managed) {
 		findings_add(findings, "you", VERDICT_OK,
 			"you came from %s to %u/tcp, which is not managed", source, port);

@@ -83,6 +83,7 @@ static void tell_probed(const struct config_feed *feed, struct findings *finding
 		findings_add(findings, "feed", VERDICT_OK, "%s can be reached", base);
 	} else {
 		findings_add(findings, "feed", VERDICT_UNKNOWN, "%s could not be asked", base);
+		findings_advise(findings, "curl -sI %s", base);
 	}
 }
 

@@ -132,6 +132,7 @@ static bool tell_reach(struct findings *findings, uint8_t family, uint8_t l4prot
 			"there are too many rules to follow: whether they refuse %u/%s (%s) is not "
 			"known",
 			port, protocol, version);
+		findings_advise(findings, "try: a grant, and a connection");
 		return false;
 	}
 	if (!(reach->outcomes & JUDGED_REFUSED) && !reach->away.translated_by[0])
@@ -303,15 +304,18 @@ void doctor_firewall(const struct survey *survey, struct findings *findings)
 		findings_add(findings, "firewall", VERDICT_UNKNOWN,
 			"other programs' rules can't be read: %s",
 			strerror(-survey->firewall_status));
+		findings_advise(findings, "sudo nft list ruleset may tell");
 		return;
 	}
 	well = tell_unread(survey, findings);
 	for (size_t i = 0; i < survey->n_managed; i++)
 		well &= tell_port(survey, findings, &survey->managed[i], &n_left);
-	if (n_left == 0)
+	if (n_left == 0) {
 		findings_add(findings, "firewall", VERDICT_UNKNOWN,
 			"more ports are managed than are looked into: whether other rules refuse "
 			"the last of them is not known");
+		findings_advise(findings, "try: a grant, and a connection");
+	}
 	if (well && survey->n_managed > 0)
 		findings_add(findings, "firewall", VERDICT_OK,
 			"no other rules on this host refuse what a grant opens");

@@ -115,6 +115,7 @@ static void tell_ssh(const struct survey *survey, struct findings *findings)
 				"%s listens on %u/tcp: a policy of the control plane may name it, "
 				"which the agent would tell",
 				name, listener->port);
+			findings_advise(findings, "sudo systemctl start jitgated, and ask again");
 			continue;
 		}
 		findings_add(findings, "ssh", VERDICT_WARNING,
@@ -133,6 +134,7 @@ void doctor_ports(const struct survey *survey, struct findings *findings)
 		findings_add(findings, "ports", VERDICT_UNKNOWN,
 			"the kernel does not tell what listens: %s",
 			strerror(-survey->listeners_status));
+		findings_advise(findings, "sudo ss -lntup may tell");
 		return;
 	}
 	if (survey->listeners.is_cut) {
