@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "agent/cli/assessment.h"
 #include "agent/cli/output.h"
@@ -183,13 +184,22 @@ static bool has_proposal(const struct assessment *assessment)
 	return false;
 }
 
+/* Also where the shell has just made the file, to take the proposal. */
+static bool is_whole(const struct survey *survey)
+{
+	struct stat status;
+
+	return survey->config_status == -ENOENT ||
+		(stat(survey->config_path, &status) == 0 && status.st_size == 0);
+}
+
 static void write_proposal(const struct assessment *assessment, FILE *file)
 {
 	const struct origin *origin = &assessment->survey->origin;
 	char source[PREFIX_STRING_MAX];
 
-	proposal_write(file, assessment->exposures, assessment->n,
-		assessment->survey->config_status == -ENOENT, assessment->survey->config,
+	proposal_write(file, assessment->exposures, assessment->n, is_whole(assessment->survey),
+		assessment->survey->config,
 		origin->family == AF_UNSPEC
 			? NULL
 			: address_format(origin->family, &origin->source, source));
@@ -326,7 +336,8 @@ const struct command command_assess = {
 		"unsupported, where nobody reaches it or everyone is refused anyway. Each has "
 		"its reason: the host's own rules are read for it, as far as they can be told "
 		"by reading. --propose prints a configuration, for three hours at most, that "
-		"begins with mode = audit. Works without an agent; names of programs and the "
+		"begins with mode = audit, or what to add to one that is there. Works without an "
+		"agent; names of programs and the "
 		"firewall's rules are root's to see. What a cloud's security group refuses can't "
 		"be seen from here.",
 	.example = "sudo jitgate assess --propose > agent.conf",

@@ -189,7 +189,11 @@ void proposal_write(FILE *file, const struct exposure *exposures, size_t n, bool
 			"[agent]\n"
 			"mode = audit\n");
 	else
-		fprintf(file, "# Proposed by jitgate assess, to be added to the configuration.\n");
+		fprintf(file, "# Proposed by jitgate assess, to be added to the configuration.%s\n",
+			config && config->mode == MODE_ENFORCE
+				? " Its mode is enforce: from the next reload on,\n"
+				  "# whoever has no grant is refused there."
+				: "");
 	for (size_t i = 0; i < n; i++) {
 		const struct exposure *exposure = &exposures[i];
 

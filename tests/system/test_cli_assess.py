@@ -108,6 +108,8 @@ def test_the_proposal_guards(world, agent, outside, tmp_path):
     text = run(agent, "assess", "--propose", config=none, environment=origin).stdout
     assert "mode = audit" in text and "#always_allow = 192.0.2.7" in text
     assert text.count("max_request_access_duration = PT3H") == 5
+    none.touch()  # as "> agent.conf" does
+    assert run(agent, "assess", "--propose", config=none, environment=origin).stdout == text
     agent.config_path.write_text(text.replace("[agent]", f"""[agent]
 trust = {agent.trust_path}
 state_directory = {tmp_path}/state
@@ -126,7 +128,7 @@ log_directory = {tmp_path}/log""").replace("mode = audit\n", "mode = enforce\n")
     agent.config_path.write_text(agent.config_path.read_text() + "[port postgresql]\nnumber = 5433\n")
     agent.reload()
     more = run(agent, "assess", "--propose").stdout
-    assert "[agent]" not in more and "[port mysql]" in more and "[port postgresql-5432-tcp]" in more and "ssh" not in more
+    assert "[agent]" not in more and "Its mode is enforce" in more and "[port mysql]" in more and "[port postgresql-5432-tcp]" in more and "ssh" not in more
     agent.config_path.write_text(agent.config_path.read_text() + more)
     assert world.vm.call(f"{BUILD}/jitgated", "-n", "-c", str(agent.config_path)).returncode == 0
 
