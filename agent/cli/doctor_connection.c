@@ -53,6 +53,25 @@ static void tell_refused(
 	advise(survey, findings, source, port);
 }
 
+/* sshd tells by which port it was come to once destination NAT has been. */
+static void tell_unmanaged(
+	const struct survey *survey, struct findings *findings, const char *source, uint16_t port)
+{
+	char place[PLACE_MAX];
+
+	if (survey->firewall && firewall_find_alias(survey->firewall, IPPROTO_TCP, port, place)) {
+		findings_add(findings, "you", VERDICT_UNKNOWN,
+			"you came from %s to %u/tcp, which is not managed; but %s leads another "
+			"port there, which may be",
+			source, port, place);
+		findings_advise(findings,
+			"by which port did you come? sudo jitgate explain %s PORT/tcp", source);
+		return;
+	}
+	findings_add(findings, "you", VERDICT_OK,
+		"you came from %s to %u/tcp, which is not managed", source, port);
+}
+
 /* What the agent says. */
 static void tell_explained(const struct survey *survey, struct findings *findings,
 	const char *source, uint16_t port, const json_t *reply)
@@ -65,8 +84,7 @@ static void tell_explained(const struct survey *survey, struct findings *finding
 		json_is_true(json_object_get(reply, "wouldRefuse"))) {
 		tell_refused(survey, findings, source, port);
 	} else if (strcmp(verdict, "unmanaged") == 0) {
-		findings_add(findings, "you", VERDICT_OK,
-			"you came from %s to %u/tcp, which is not managed", source, port);
+		tell_unmanaged(survey, findings, source, port);
 	} else if (expires) {
 		findings_add(findings, "you", VERDICT_OK,
 			"a new connection from %s to %u/tcp is let in by grant %s until %s", source,
@@ -113,8 +131,7 @@ static void tell_by_config(
 			source, port);
 		findings_advise(findings, "sudo systemctl start jitgated, and ask again");
 	} else if (!managed) {
-		findings_add(findings, "you", VERDICT_OK,
-			"you came from %s to %u/tcp, which is not managed", source, port);
+		tell_unmanaged(survey, findings, source, port);
 	} else if (is_always_allowed(managed, &survey->origin)) {
 		findings_add(findings, "you", VERDICT_OK,
 			"a new connection from %s to %u/tcp is always let in: always_allow has it",

@@ -242,6 +242,18 @@ def test_who_would_be_locked_out(world, agent):
     assert finding["verdict"] == WARNING and "once mode = enforce" in finding["message"]
 
 
+def test_who_came_by_a_port_that_is_led_elsewhere(world, agent):
+    """sshd tells its own port, the gate judges by the other."""
+    Listener(world.vm, "0.0.0.0", 22)
+    nft("table inet nat { chain p { type nat hook prerouting priority dstnat; tcp dport 2222 redirect to :22; } }")(world.vm)
+    agent.configure(ports={"ssh": {"number": 2222}})
+    for _ in range(2):
+        finding = doctor(agent, environment=CONNECTION).one("you")
+        assert finding["verdict"] == UNKNOWN and "jitgate explain 192.0.2.7" in finding["advice"]
+        agent.start() if agent.process is None else None
+    assert not is_reached(world.requester, "192.0.2.1", 2222)
+
+
 def test_who_is_always_let_in(world, agent):
     Listener(world.vm, "0.0.0.0", 22)
     agent.configure(ports={"ssh": {"number": 22, "always_allow": "192.0.2.0/24"}})
