@@ -16,6 +16,8 @@
 	"from " \
 	"here."
 
+static const uint8_t families[] = { AF_INET, AF_INET6 };
+
 struct assessment {
 	const struct survey *survey;
 	struct exposure *exposures;
@@ -87,8 +89,6 @@ static void judge(const struct survey *survey, struct exposure *exposure, uint8_
 static void judge_listener(
 	const struct survey *survey, struct exposure *exposure, const struct listener *listener)
 {
-	static const uint8_t families[] = { AF_INET, AF_INET6 };
-
 	if (survey->firewall_status < 0) {
 		snprintf(exposure->refused_by, sizeof(exposure->refused_by), "%s",
 			survey->firewall_status == -EPERM ? "root alone can see it"
@@ -135,13 +135,16 @@ static void add_published(uint16_t port, uint8_t l4proto, const char *name, void
 {
 	struct assessment *assessment = userdata;
 	const struct survey *survey = assessment->survey;
-	struct judgement judgement;
+	struct judgement judgement = {};
 	struct exposure *exposure;
 
 	if (!survey->firewall || !firewall_has_destination_nat(survey->firewall) ||
 		find(assessment, port, l4proto))
 		return;
-	survey_judge(survey, AF_INET, l4proto, port, stranger_address(AF_INET), &judgement);
+	for (size_t i = 0; i < N_ELEMENTS(families) && !judgement.translated_by[0]; i++)
+		if (survey->has_address[i])
+			survey_judge(survey, families[i], l4proto, port,
+				stranger_address(families[i]), &judgement);
 	if (!(judgement.outcomes & (JUDGED_PASSES | JUDGED_LEAVES)) || !judgement.translated_by[0])
 		return;
 	exposure = add(assessment, port, l4proto, name);

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from doctor import UFW, UFW_ALLOW, Sshd, assess, doctor, firewall, iptables, run
+from doctor import UFW, UFW_ALLOW, Sshd, assess, doctor, firewall, iptables, nft, run
 from harness import BUILD, Listener, Udp, await_, is_open
 from nat import NftNat
 
@@ -85,6 +85,12 @@ def test_a_published_container(world, agent, outside, proxy):
     NftNat(world.vm, 5432, 5432, world.container()).publish()
     said = assess(agent)["5432/tcp"]
     assert said["answer"] == NOT_CONFIGURED and "published by destination NAT" in said["reason"]
+
+
+def test_a_container_published_by_ipv6_alone(world, agent, outside):
+    agent.configure(ports={})
+    nft("table ip6 nat { chain p { type nat hook prerouting priority dstnat; tcp dport 5432 dnat to [fd00::2]:5432; } }")(world.vm)
+    assert "published by destination NAT" in assess(agent)["5432/tcp"]["reason"]
 
 
 def test_without_root(users, world, agent, outside, tmp_path):
