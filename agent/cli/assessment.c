@@ -107,10 +107,14 @@ static void assess_unmanaged(struct exposure *e, const char *who)
 			"%s listens on %s; this host's firewall (%s) lets in some sources, at all "
 			"times: who needs it could have it for a time",
 			who, e->addresses, e->refused_by);
-	else
+	else if (e->refused_by[0])
 		conclude(e, ANSWER_UNSUPPORTED,
 			"this host's firewall (%s) refuses everyone: there is nothing to open",
 			e->refused_by);
+	else
+		conclude(e, ANSWER_UNSUPPORTED,
+			"%s listens on %s, where this host has no address that others reach", who,
+			e->addresses);
 }
 
 void exposure_assess(struct exposure *e)

@@ -93,6 +93,15 @@ def test_a_container_published_by_ipv6_alone(world, agent, outside):
     assert "published by destination NAT" in assess(agent)["5432/tcp"]["reason"]
 
 
+def test_where_there_is_no_address(world, agent):
+    Listener(world.vm, "::", 22)
+    agent.configure(ports={})
+    for card in "eth1", "eth2":
+        world.vm.run("ip", "-6", "address", "flush", "dev", card, "scope", "global")
+    said = assess(agent)["22/tcp"]
+    assert said["answer"] == UNSUPPORTED and "no address that others reach" in said["reason"]
+
+
 def test_without_root(users, world, agent, outside, tmp_path):
     Sshd(world.vm, tmp_path, 22)
     Listener(world.vm, "127.0.0.1", 6379)
