@@ -161,7 +161,7 @@ static void take_effects(struct walk *walk, const struct rule_result *result)
 		walk->probe.is_marked = true;
 	if (result->exempts)
 		walk->probe.tracking = TRACKING_UNKNOWN;
-	if (result->rewrites)
+	if (result->readdresses)
 		walk->probe.port = 0;
 }
 
@@ -176,6 +176,11 @@ static unsigned follow_rule(struct walk *walk, const struct firewall_chain *chai
 	if (result.matches == TRUTH_NO)
 		return END_CONTINUE;
 	take_effects(walk, &result);
+	/* Without NAT's memory of it: what listens there answers from another place. */
+	if (result.readdresses) {
+		note_refusal(walk, chain, rule, MAY_MATCH);
+		walk->judgement->outcomes |= JUDGED_REFUSED;
+	}
 	if (result.n_actions == 0)
 		return END_CONTINUE;
 	ends = result.matches == TRUTH_MAYBE ? END_CONTINUE : 0;

@@ -41,7 +41,7 @@ struct rule_result {
 	size_t n_actions;
 	bool marks; /* sets a mark */
 	bool exempts; /* from connection tracking */
-	bool rewrites; /* the packet's own bytes */
+	bool readdresses; /* the packet, by its own bytes */
 };
 
 void rule_run(const struct firewall *firewall, const struct firewall_chain *chain,

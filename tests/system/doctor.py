@@ -295,6 +295,10 @@ RULE_SETS = {
     "another table too": (nft(firewall("tcp dport 22 accept") +
                               "table ip6 more { chain i { type filter hook input priority 10; tcp dport 22 drop; } }"),
                           OK, PROBLEM),
+    "readdressed early": (nft("table ip m { chain p { type filter hook prerouting priority -400;"
+                              " tcp dport 22 tcp dport set 2222; } }"), UNKNOWN, OK),
+    "marked for a class of service": (nft("table ip m { chain p { type filter hook prerouting priority -400;"
+                                          " tcp dport 22 ip dscp set cs1; } }" + firewall("tcp dport 22 accept")), OK, OK),
     "redirected to what is dropped": (nft(
         "table inet nat { chain p { type nat hook prerouting priority dstnat; tcp dport 22 redirect to :2200; } }"
         "table inet fw { chain i { type filter hook input priority 0; tcp dport 2200 drop; } }"), PROBLEM, PROBLEM),
