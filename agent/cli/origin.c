@@ -46,7 +46,6 @@ int origin_parse(const char *text, struct origin *ret)
 	if (parse_address(source, &origin) < 0)
 		return -EINVAL;
 	origin.port = (uint16_t)port;
-	origin.how = "by SSH_CONNECTION";
 	*ret = origin;
 	return 0;
 }
@@ -107,10 +106,8 @@ static bool find_among_ancestors(struct origin *ret)
 	pid_t pid = getppid();
 
 	for (int i = 0; buffer && i < ANCESTORS_MAX && pid > 1; i++) {
-		if (find_in_environment(pid, buffer, ret)) {
-			ret->how = "by SSH_CONNECTION of a process that this one descends from";
+		if (find_in_environment(pid, buffer, ret))
 			return true;
-		}
 		pid = parent_of(pid);
 	}
 	return false;
@@ -135,7 +132,6 @@ static bool find_on_terminal(struct origin *ret)
 
 		*ret = (struct origin){ .family = ipv4 ? AF_INET : AF_INET6 };
 		memcpy(ret->source.bytes, entry->ut_addr_v6, ipv4 ? 4 : 16);
-		ret->how = "by who is logged in on this terminal";
 	}
 	endutxent();
 	return ret->family != AF_UNSPEC;

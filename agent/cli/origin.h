@@ -9,7 +9,6 @@ struct origin {
 	uint8_t family; /* AF_UNSPEC: no ssh session, or not from another host */
 	struct address source;
 	uint16_t port; /* of this host; 0: not known */
-	const char *how; /* it is known, as the rest of a sentence: "by SSH_CONNECTION" */
 };
 
 /*
