@@ -66,20 +66,21 @@ static struct action verdict_action(int32_t verdict, const char *chain)
 }
 
 /* Ports are a transport header's first four bytes; the destination's address has its place. */
-static bool is_destination(const struct probe *probe, uint32_t base, uint32_t offset)
+static bool is_destination(const struct probe *probe, uint32_t base, uint32_t from, uint32_t n)
 {
 	if (base == NFT_PAYLOAD_TRANSPORT_HEADER)
-		return offset < 4;
+		return from < 4;
 	return base == NFT_PAYLOAD_NETWORK_HEADER &&
-		(probe->family == AF_INET ? offset >= 16 && offset < 20
-					  : offset >= 24 && offset < 40);
+		(probe->family == AF_INET ? from < 20 && from + n > 16
+					  : from < 40 && from + n > 24);
 }
 
 static enum truth run_payload(struct machine *machine, const struct nftnl_expr *e)
 {
 	if (nftnl_expr_is_set(e, NFTNL_EXPR_PAYLOAD_SREG)) {
-		machine->result->readdresses |= is_destination(machine->probe,
-			get(e, NFTNL_EXPR_PAYLOAD_BASE), get(e, NFTNL_EXPR_PAYLOAD_OFFSET));
+		machine->result->readdresses |=
+			is_destination(machine->probe, get(e, NFTNL_EXPR_PAYLOAD_BASE),
+				get(e, NFTNL_EXPR_PAYLOAD_OFFSET), get(e, NFTNL_EXPR_PAYLOAD_LEN));
 		return TRUTH_YES;
 	}
 	registers_load_packet(&machine->registers, get(e, NFTNL_EXPR_PAYLOAD_DREG), machine->probe,
