@@ -100,6 +100,16 @@ def test_a_machine_joins_and_is_served(plane):
     assert uid == "jitgate-poll\n"
 
 
+def test_a_reload_takes_up_a_new_signing_key(plane):
+    """Under the unit: what systemctl executes for it is shut in as the server is."""
+    machine, pid = plane.machine, plane.machine.main_pid("jitgate-server")
+    machine.write("/etc/jitgate-server/signing.jwk", machine.chroot("jitgate", "key", "new", "--kid", "p2"))
+    machine.systemctl("reload", "jitgate-server")
+    await_(lambda: "p2" in [key["kid"] for key in plane.call(plane.bob, "GET", "/.well-known/jwks.json", {})["keys"]], 10,
+           "the new key is published")
+    assert machine.main_pid("jitgate-server") == pid
+
+
 def test_restarting_upgrading_removing_and_purging_the_control_plane(plane):
     machine = plane.machine
     key = machine.path("/etc/jitgate-server/signing.jwk").read_text()
