@@ -96,8 +96,10 @@ def test_a_machine_joins_and_is_served(plane):
     assert not machine.is_open(network.stranger)
     assert machine.lets_in(network.requester, 20)
     await_(lambda: feed_state(machine) == "connected", 20, "the poll is connected")
-    uid = machine.run("stat", "-c", "%U", f"/proc/{machine.main_pid('jitgate-poll')}").stdout
-    assert uid == "jitgate-poll\n"
+    pid = machine.main_pid("jitgate-poll")
+    assert machine.run("stat", "-c", "%U", f"/proc/{pid}").stdout == "jitgate-poll\n"
+    # What it says of lost events names the boot.
+    machine.run("nsenter", "--mount", "--target", pid, "cat", "/proc/sys/kernel/random/boot_id")
 
 
 def test_a_reload_takes_up_a_new_signing_key(plane):
