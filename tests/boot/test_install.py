@@ -94,6 +94,15 @@ def test_users_and_directories(machine):
     assert mode(machine, "/etc/jitgate-server") == 0o750
 
 
+def test_what_a_reload_executes_stays(machine):
+    """A minimal Debian has no kill(1) but where something asks for it."""
+    machine.boot()
+    owner = machine.run("dpkg-query", "--search", "*bin/kill").stdout.partition(":")[0]
+    said = machine.apt("remove", "--simulate", owner)
+    for package in "jitgate", "jitgate-server":
+        assert f"Remv {package} " in said
+
+
 def test_a_bad_configuration_is_told(machine):
     """At the first start: the journal says where the fault is. The rest of the machine boots, and once it is mended the gate
     stands."""
