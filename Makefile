@@ -220,8 +220,8 @@ install: all
 	install -D -m 644 -t $(DESTDIR)$(ZSHCOMPDIR) packaging/completions/zsh/*
 	install -D -m 644 -t $(DESTDIR)$(FISHCOMPDIR) packaging/completions/fish/*
 	install -D -m 644 agent.conf.example $(DESTDIR)$(PREFIX)/share/doc/jitgate/agent.conf.example
-	install -D -m 644 contrib/control-plane/server.conf.example $(DESTDIR)$(PREFIX)/share/doc/jitgate/server.conf.example
-	install -D -m 644 contrib/control-plane/README.md $(DESTDIR)$(PREFIX)/share/doc/jitgate/jitgate-server.md
+	install -D -m 644 contrib/control-plane/server.conf.example $(DESTDIR)$(PREFIX)/share/doc/jitgate-server/server.conf.example
+	install -D -m 644 contrib/control-plane/README.md $(DESTDIR)$(PREFIX)/share/doc/jitgate-server/jitgate-server.md
 	install -D -m 644 packaging/systemd/jitgate.catalog $(DESTDIR)$(PREFIX)/lib/systemd/catalog/jitgate.catalog
 	install -D -m 644 packaging/systemd/jitgate-server.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/jitgate-server.conf
 	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/system
