@@ -21,7 +21,7 @@ BOOT_SECONDS = 120
 MEMORY = "2G"
 # No wider registers than these: glibc would use them, and emulated they are slower.
 EMULATED_PROCESSOR = "Nehalem,+rdrand"
-EMULATED_SLOWNESS = 6  # for the bounds of tests (tests/system/world.py)
+EMULATED_SLOWNESS = 12  # for the bounds of tests (tests/system/world.py)
 
 
 def has_kvm():
