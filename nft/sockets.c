@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <linux/filter.h>
 #include <linux/inet_diag.h>
@@ -20,9 +22,17 @@
  * being repaired. */
 #define NEWS_AT_ONCE 64
 
+/* A socket that is bound to an interface is found by that only: those of listeners that are (VRFs
+ * among them), looked for anew this often at most; and for link-local addresses, any. */
+#define INTERFACES_MAX 16
+#define INTERFACES_SECONDS 1
+
 struct sockets {
 	struct netlink *questions;
 	struct netlink *news;
+	uint32_t interfaces[INTERFACES_MAX];
+	size_t n_interfaces;
+	time_t interfaces_read; /* CLOCK_MONOTONIC; 0: never */
 };
 
 int sockets_open(struct sockets **ret)
@@ -51,8 +61,9 @@ struct sockets *sockets_free(struct sockets *sockets)
 	return NULL;
 }
 
-/* The source of sock_diag is this host's end. */
-static struct nlmsghdr *flow_request(char *buffer, uint16_t type, const struct flow *flow)
+/* The source of sock_diag is this host's end. interface: 0 where it is bound to none. */
+static struct nlmsghdr *flow_request(
+	char *buffer, uint16_t type, const struct flow *flow, uint32_t interface)
 {
 	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
 	struct inet_diag_req_v2 *request;
@@ -67,6 +78,7 @@ static struct nlmsghdr *flow_request(char *buffer, uint16_t type, const struct f
 	request->id.idiag_dport = htons(flow->remote_port);
 	memcpy(request->id.idiag_src, flow->local.bytes, sizeof(request->id.idiag_src));
 	memcpy(request->id.idiag_dst, flow->remote.bytes, sizeof(request->id.idiag_dst));
+	request->id.idiag_if = interface;
 	request->id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
 	request->id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 	return message;
@@ -83,16 +95,104 @@ static int on_found(const struct nlmsghdr *message, void *userdata)
 	return MNL_CB_OK;
 }
 
-int sockets_find(struct sockets *sockets, const struct flow *flow)
+static int find_at(struct sockets *sockets, const struct flow *flow, uint32_t interface)
 {
 	char buffer[256];
 	int state = 0;
 	int status = netlink_request(sockets->questions,
-		flow_request(buffer, SOCK_DIAG_BY_FAMILY, flow), on_found, &state);
+		flow_request(buffer, SOCK_DIAG_BY_FAMILY, flow, interface), on_found, &state);
 
 	if (status < 0 && status != -ENOENT)
 		return status;
 	return state;
+}
+
+/* Asks for all sockets of a family in a state. */
+static int sockets_dump(struct sockets *sockets, uint8_t family, uint8_t l4proto, int state,
+	mnl_cb_t callback, void *userdata)
+{
+	const struct flow any = { .family = family, .l4proto = l4proto };
+	char buffer[256];
+	struct nlmsghdr *message = flow_request(buffer, SOCK_DIAG_BY_FAMILY, &any, 0);
+	struct inet_diag_req_v2 *request = mnl_nlmsg_get_payload(message);
+
+	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	request->idiag_states = 1u << state;
+	return netlink_request(sockets->questions, message, callback, userdata);
+}
+
+static int on_listener(const struct nlmsghdr *message, void *userdata)
+{
+	const struct inet_diag_msg *socket = mnl_nlmsg_get_payload(message);
+	struct sockets *sockets = userdata;
+	size_t i = 0;
+
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(*socket) || socket->id.idiag_if == 0)
+		return MNL_CB_OK;
+	while (i < sockets->n_interfaces && sockets->interfaces[i] != socket->id.idiag_if)
+		i++;
+	if (i == sockets->n_interfaces && i < INTERFACES_MAX)
+		sockets->interfaces[sockets->n_interfaces++] = socket->id.idiag_if;
+	return MNL_CB_OK;
+}
+
+/* What can't be read now is read the next time. */
+static void read_interfaces(struct sockets *sockets)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (sockets->interfaces_read > 0 &&
+		now.tv_sec - sockets->interfaces_read <= INTERFACES_SECONDS)
+		return;
+	sockets->interfaces_read = now.tv_sec;
+	sockets->n_interfaces = 0;
+	(void)sockets_dump(sockets, AF_INET, IPPROTO_TCP, TCP_LISTEN, on_listener, sockets);
+	(void)sockets_dump(sockets, AF_INET6, IPPROTO_TCP, TCP_LISTEN, on_listener, sockets);
+}
+
+static int find_link_local(struct sockets *sockets, const struct flow *flow, uint32_t *ret)
+{
+	struct if_nameindex *all = if_nameindex();
+	int state = 0;
+
+	for (size_t i = 0; all && all[i].if_index > 0 && state == 0; i++) {
+		*ret = all[i].if_index;
+		state = find_at(sockets, flow, *ret);
+	}
+	if (all)
+		if_freenameindex(all);
+	return state;
+}
+
+static bool is_link_local(const struct flow *flow)
+{
+	return flow->family == AF_INET6 && flow->remote.bytes[0] == 0xfe &&
+		(flow->remote.bytes[1] & 0xc0) == 0x80;
+}
+
+/* As sockets_find(), with the interface that it was found by. */
+static int find(struct sockets *sockets, const struct flow *flow, uint32_t *ret)
+{
+	int state = find_at(sockets, flow, *ret = 0);
+
+	if (state != 0)
+		return state;
+	if (is_link_local(flow))
+		return find_link_local(sockets, flow, ret);
+	read_interfaces(sockets);
+	for (size_t i = 0; i < sockets->n_interfaces && state == 0; i++) {
+		*ret = sockets->interfaces[i];
+		state = find_at(sockets, flow, *ret);
+	}
+	return state;
+}
+
+int sockets_find(struct sockets *sockets, const struct flow *flow)
+{
+	uint32_t interface;
+
+	return find(sockets, flow, &interface);
 }
 
 /* An IPv4 connection of an IPv6 socket has mapped addresses (RFC 4291, section 2.5.5.2). */
@@ -139,34 +239,27 @@ static int on_socket(const struct nlmsghdr *message, void *userdata)
 int sockets_foreach_udp(struct sockets *sockets,
 	void (*callback)(const struct flow *flow, void *userdata), void *userdata)
 {
-	static const uint8_t families[] = { AF_INET, AF_INET6 };
 	struct reader reader = { IPPROTO_UDP, callback, userdata };
-	int status = 0;
+	int status =
+		sockets_dump(sockets, AF_INET, IPPROTO_UDP, TCP_ESTABLISHED, on_socket, &reader);
 
-	for (size_t i = 0; i < N_ELEMENTS(families) && status == 0; i++) {
-		const struct flow any = { .family = families[i], .l4proto = IPPROTO_UDP };
-		char buffer[256];
-		struct nlmsghdr *message = flow_request(buffer, SOCK_DIAG_BY_FAMILY, &any);
-		struct inet_diag_req_v2 *request = mnl_nlmsg_get_payload(message);
-
-		message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-		request->idiag_states = 1u << TCP_ESTABLISHED;
-		status = netlink_request(sockets->questions, message, on_socket, &reader);
-	}
-	return status;
+	return status < 0
+		? status
+		: sockets_dump(sockets, AF_INET6, IPPROTO_UDP, TCP_ESTABLISHED, on_socket, &reader);
 }
 
 int sockets_destroy(struct sockets *sockets, const struct flow *flow)
 {
 	char buffer[256];
-	int status = sockets_find(sockets, flow);
+	uint32_t interface;
+	int status = find(sockets, flow, &interface);
 
 	if (status < 0)
 		return status;
 	if (status == 0)
 		return -ENOENT;
-	return netlink_request(
-		sockets->questions, flow_request(buffer, SOCK_DESTROY, flow), NULL, NULL);
+	return netlink_request(sockets->questions,
+		flow_request(buffer, SOCK_DESTROY, flow, interface), NULL, NULL);
 }
 
 /*

@@ -34,7 +34,7 @@ def connect(namespace, address, port, source="", source_port=0, timeout=SILENCE_
     try:
         if source or source_port:
             made.bind((source, source_port))
-        made.connect((address, port))
+        made.connect(socket.getaddrinfo(address, port, flags=socket.AI_NUMERICHOST)[0][4])
     except OSError as error:
         made.close()
         if isinstance(error, socket.timeout):
@@ -127,7 +127,7 @@ class Session:
 
 
 def _host_and_port(name):
-    return name[0].replace("::ffff:", ""), name[1]
+    return name[0].replace("::ffff:", "").split("%")[0], name[1]
 
 
 def _hears(speaker, hearer):

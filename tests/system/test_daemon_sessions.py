@@ -3,6 +3,7 @@
 
 import json
 import pathlib
+import socket
 import time
 
 import pytest
@@ -298,3 +299,29 @@ def test_a_session_that_was_not_told_of_yet(world, agent):
     agent.stop()
     agent.start()
     assert told() == ports
+
+
+def link_local(world):
+    """The VM's and the requester's addresses on the cable between them, as the requester names them."""
+    def of(namespace, card):
+        shown = json.loads(namespace.run("ip", "-json", "-6", "addr", "show", "dev", card))[0]
+        return next(a["local"] for a in shown["addr_info"] if a["scope"] == "link"), shown["ifindex"]
+    (vm, _), (requester, index) = of(world.vm, "eth1"), of(world.requester, "eth0")
+    return f"{vm}%{index}", requester
+
+
+@pytest.mark.parametrize("how", ["link-local", "to a device"])
+def test_sessions_of_sockets_bound_to_an_interface_end(world, agent, how):
+    """The kernel finds such a socket by its interface only."""
+    agent.configure(ports=KILLING_PORTS)
+    agent.start()
+    address, source = link_local(world) if how == "link-local" else ("192.0.2.1", "192.0.2.7")
+    listener = Listener(world.vm, "::" if how == "link-local" else "0.0.0.0", 22)
+    if how == "to a device":
+        listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth1\0")
+    grant = agent.grant("22/tcp", source, jti="g")
+    session = Session(world.requester, address, listener)
+    await_(lambda: opened(agent) == ["g"], what="it is known")
+    agent.revoke(grant, sessions="kill")
+    assert session.is_dead()
+    assert [r["reason"] for r in agent.audit("session_ended")] == ["killed"]
