@@ -440,7 +440,8 @@ int restore_count_connections(struct agent *agent)
 		if (grant)
 			grant->n_connections += element->n_packets;
 	}
-	return status;
+	/* Others may take the table away while it is read: then its counts are gone. */
+	return status == -ENOMEM ? status : 0;
 }
 
 /* A daemon before this one was told to, and may have died over it. */
@@ -466,8 +467,9 @@ int restore_finish(struct agent *agent)
 	status = restore_tell(agent);
 	if (status == 0)
 		status = registry_foreach(agent->registry, kill_sessions, agent);
-	if (status == 0)
-		status = sessions_update(agent->sessions, NULL);
+	/* Others may have taken the gate away just now: the loop puts it back. */
+	if (status == 0 && sessions_update(agent->sessions, NULL) == -ENOMEM)
+		status = -ENOMEM;
 	if (status < 0)
 		return status;
 	collection.items = calloc(registry_count_live(agent->registry) + 1, sizeof(struct grant *));

@@ -25,8 +25,8 @@ void restore_again(struct agent *agent);
  * this one had no time to tell. */
 int restore_tell(struct agent *agent);
 
-/* Gives grants the connections that the kernel has counted for them under a daemon before this one.
- */
+/* Gives grants the connections that the kernel has counted for them under a daemon before this one,
+ * where they can be read. Returns 0 or -ENOMEM. */
 int restore_count_connections(struct agent *agent);
 
 /* Once the gate is installed: sessions that began while no daemon listened, and grants that ended

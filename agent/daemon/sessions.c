@@ -351,14 +351,34 @@ int sessions_restore(struct sessions *sessions, const json_t *record)
 	return status;
 }
 
+static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
+{
+	struct sessions *sessions = userdata;
+
+	(void)source, (void)usec;
+	sessions->catch_up = sd_event_source_disable_unref(sessions->catch_up);
+	(void)sessions_update(sessions, NULL);
+	return 0;
+}
+
+/* Who floods the log's limit does not hide his sessions in it: the kernel's sets have them all. */
+static void sessions_catch_up(struct sessions *sessions)
+{
+	if (!sessions->catch_up)
+		(void)sd_event_add_time_relative(sessions->agent->event, &sessions->catch_up,
+			CLOCK_BOOTTIME, CATCH_UP_USEC, USEC_PER_SEC, on_catch_up, sessions);
+}
+
 int sessions_update(struct sessions *sessions, struct grant *just_closed)
 {
 	_cleanup_(flow_list_done) struct flow_list list = {}, gone = {};
 	struct agent *agent = sessions->agent;
 	int status = gate_read_sessions(agent->gate, &list);
 
-	if (status < 0)
+	if (status < 0) {
+		sessions_catch_up(sessions);
 		return status;
+	}
 	for (size_t i = 0; i < list.n; i++) {
 		const struct flow *flow = &list.flows[i];
 		struct grant *grant;
@@ -381,24 +401,6 @@ int sessions_update(struct sessions *sessions, struct grant *just_closed)
 size_t sessions_count(const struct sessions *sessions)
 {
 	return sessions->table.n;
-}
-
-static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	struct sessions *sessions = userdata;
-
-	(void)source, (void)usec;
-	sessions->catch_up = sd_event_source_disable_unref(sessions->catch_up);
-	(void)sessions_update(sessions, NULL);
-	return 0;
-}
-
-/* Who floods the log's limit does not hide his sessions in it: the kernel's sets have them all. */
-static void sessions_catch_up(struct sessions *sessions)
-{
-	if (!sessions->catch_up)
-		(void)sd_event_add_time_relative(sessions->agent->event, &sessions->catch_up,
-			CLOCK_BOOTTIME, CATCH_UP_USEC, USEC_PER_SEC, on_catch_up, sessions);
 }
 
 static int on_nflog(sd_event_source *source, int fd, uint32_t events, void *userdata)

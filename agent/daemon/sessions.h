@@ -20,7 +20,8 @@ int sessions_restore(struct sessions *sessions, const json_t *record);
 /*
  * Reads the kernel's sets and takes up what is not known yet. just_closed (may be NULL) is a grant
  * that has been taken out of the access map, and of the kernel, a moment ago: what no other grant
- * lasted longer for was let in by it. Returns 0 or -errno.
+ * lasted longer for was let in by it. Returns 0; -errno where they can't be read, which is tried
+ * again by and by.
  */
 int sessions_update(struct sessions *sessions, struct grant *just_closed);
 

@@ -4,7 +4,10 @@
 import math
 import os
 import re
+import socket
+import struct
 import subprocess
+import threading
 import time
 
 import pytest
@@ -16,6 +19,11 @@ from knocking import Accepting, Knocking
 
 # linux/proc_ns.h: the kernel names the culprit by its number in this one.
 INITIAL_PID_NAMESPACE = "pid:[4026531836]"
+
+# <linux/netlink.h>, <linux/netfilter.h>, <linux/netfilter/nfnetlink.h>, <linux/netfilter/nf_tables.h>
+NETLINK_NETFILTER, NLM_F_REQUEST, NFPROTO_INET = 12, 1, 1
+NFNLGRP_NFTABLES, NFNL_SUBSYS_NFTABLES, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END = 7, 10, 16, 17
+NFT_MSG_DELTABLE, NFT_MSG_NEWGEN, NFTA_TABLE_NAME = 2, 15, 1
 
 REPAIRS = 12
 
@@ -315,3 +323,50 @@ def test_a_udp_flow_goes_on_where_everybody_was_let_in_for_a_moment(
     assert not server.hears(stranger, address, 53), "a stranger gets in"
     assert not server.hears(Udp(world.requester, anywhere), address, 53), "its grant has ended"
     assert server.hears(requester, address, 53), "a flow was lost"
+
+
+class Flusher(threading.Thread):
+    """Deletes the gate as soon as it has been installed so often."""
+
+    def __init__(self, namespace, times):
+        super().__init__()
+        with namespace.inside():
+            self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        self.socket.bind((0, 1 << (NFNLGRP_NFTABLES - 1)))
+        self.socket.settimeout(allowing(5))
+        self.times = times
+        self.start()
+
+    @staticmethod
+    def message(kind, subsystem, attributes=b"", family=socket.AF_UNSPEC):
+        """A message of nfnetlink, of a batch: <linux/netfilter/nfnetlink.h>."""
+        body = struct.pack("=BBH", family, 0, socket.htons(subsystem)) + attributes
+        return struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST, 0, 0) + body
+
+    def run(self):
+        table = struct.pack("=HH", 12, NFTA_TABLE_NAME) + b"jitgate\0"
+        batch = (self.message(NFNL_MSG_BATCH_BEGIN, NFNL_SUBSYS_NFTABLES)
+                 + self.message(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE, 0, table, NFPROTO_INET)
+                 + self.message(NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES))
+        n = 0
+        while n < self.times:
+            kind, = struct.unpack_from("=H", self.socket.recv(65536), 4)
+            n += kind == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN
+        self.socket.send(batch)
+
+    def close(self):
+        self.join()
+        self.socket.close()
+
+
+def test_a_flush_ends_no_start(world, agent, older_kernel):
+    """At boot another program that loads its rules flushes all, while the agent starts."""
+    Listener(world.vm, "::", 22, dual_stack=True)
+    agent.environment.update(older_kernel)
+    for times in [1, 2] * TRIES:
+        flusher = Flusher(world.vm, times)
+        agent.start()
+        flusher.close()
+        await_(lambda: agent.call("Status")["gate"]["installed"], what="it is put back")
+        assert not is_open(world.stranger, world.vm.v4, 22)
+        agent.stop()
