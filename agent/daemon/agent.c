@@ -161,13 +161,12 @@ static int on_clock(sd_event_source *source, int fd, uint32_t events, void *user
 {
 	struct agent *agent = userdata;
 	const struct moment now = moment_now();
-	int64_t ahead_usec = (int64_t)(now.wall_usec - now.boot_usec);
-	int64_t step_usec = ahead_usec - agent->wall_ahead_usec;
+	int64_t step_usec = moment_ahead(&now) - agent->wall_ahead_usec;
 
 	(void)source, (void)events;
 	if (!clock_watch_read(fd))
 		return 0;
-	agent->wall_ahead_usec = ahead_usec;
+	agent->wall_ahead_usec = moment_ahead(&now);
 	if (step_usec >= STEP_USEC_MIN || -step_usec >= STEP_USEC_MIN)
 		audit_clock_step(agent, &now, step_usec);
 	lifecycle_recompute(agent);
@@ -197,13 +196,15 @@ static int after_predecessor(struct agent *agent, int (*call)(struct agent *agen
 static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct agent *agent = userdata;
+	const struct moment now = moment_now();
 
 	(void)source, (void)usec;
 	if (registry_count_live(agent->registry) == 0) {
 		agent->time_source = sd_event_source_disable_unref(agent->time_source);
 		return 0;
 	}
-	record_time(agent, clock_realtime_usec());
+	lifecycle_follow_clock(agent, &now);
+	record_time(agent, now.wall_usec);
 	(void)sd_event_source_set_time_relative(agent->time_source, NOTE_TIME_USEC);
 	(void)sd_event_source_set_enabled(agent->time_source, SD_EVENT_ONESHOT);
 	return 0;
@@ -315,6 +316,7 @@ static int agent_start(struct agent *agent)
 	sd_id128_to_string(boot, agent->boot_id);
 	agent->started_usec = clock_realtime_usec();
 	agent->wall_ahead_usec = (int64_t)(agent->started_usec - clock_boottime_usec());
+	agent->timed_ahead_usec = agent->wall_ahead_usec;
 	make_directories(agent->config);
 	status = after_predecessor(agent, restore_open, -EWOULDBLOCK);
 	if (status == -EWOULDBLOCK)

@@ -51,6 +51,7 @@ struct agent {
 	uint64_t latest_usec; /* of the wall clock, ever seen */
 	uint64_t started_usec;
 	int64_t wall_ahead_usec; /* of CLOCK_BOOTTIME, when it was last looked at: shows a step */
+	int64_t timed_ahead_usec; /* the same when grants' times were last worked out */
 	char boot_id[33];
 
 	bool trust_failed; /* the trust file could not be read: nothing is signed for, nothing

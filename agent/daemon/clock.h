@@ -32,6 +32,12 @@ static inline int64_t moment_seconds(const struct moment *now)
 	return (int64_t)(now->wall_usec / 1000000);
 }
 
+/* How far the wall clock is ahead of CLOCK_BOOTTIME, in microseconds. */
+static inline int64_t moment_ahead(const struct moment *now)
+{
+	return (int64_t)(now->wall_usec - now->boot_usec);
+}
+
 /* Calls back when the wall clock is set, or the machine wakes up (timerfd_create(2),
  * TFD_TIMER_CANCEL_ON_SET). */
 int clock_watch(

@@ -16,6 +16,9 @@
 /* What there was no memory for is tried again. */
 #define AGAIN_USEC (100 * USEC_PER_MSEC)
 
+/* What the wall clock has been slewed by changes nothing as long as it is less. */
+#define SLEWED_USEC_MAX ((int64_t)USEC_PER_SEC / 2)
+
 /* "alice's grant g-1 of 22/TCP from 192.0.2.7": what audit records say of a grant; more prefixes
  * and ports are counted. */
 static void describe(const struct grant *grant, char *text, size_t n)
@@ -261,8 +264,10 @@ static int lifecycle_register(struct agent *agent, struct registry_entry *entry,
 int lifecycle_admit(struct agent *agent, struct registry_entry *entry, struct grant *grant,
 	const struct moment *now)
 {
-	int status = lifecycle_register(agent, entry, grant, now);
+	int status;
 
+	lifecycle_follow_clock(agent, now);
+	status = lifecycle_register(agent, entry, grant, now);
 	if (status < 0)
 		return status;
 	status = grant_set_timer(agent, grant);
@@ -390,9 +395,18 @@ void lifecycle_recompute(struct agent *agent)
 {
 	struct recomputation recomputation = { .agent = agent, .now = moment_now() };
 
+	agent->timed_ahead_usec = moment_ahead(&recomputation.now);
 	(void)registry_foreach(agent->registry, recompute, &recomputation);
 	/* The kernel's own timeouts stood still while the machine slept: all are compared. */
 	(void)gatekeeper_install(agent);
+}
+
+void lifecycle_follow_clock(struct agent *agent, const struct moment *now)
+{
+	int64_t moved_usec = moment_ahead(now) - agent->timed_ahead_usec;
+
+	if (moved_usec >= SLEWED_USEC_MAX || -moved_usec >= SLEWED_USEC_MAX)
+		lifecycle_recompute(agent);
 }
 
 /* Local root's grants need managed ports only: an element for a port that is not managed opens

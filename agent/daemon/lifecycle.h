@@ -45,5 +45,9 @@ int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_session
  * is no memory for is done as soon as it can be. */
 void lifecycle_recompute(struct agent *agent);
 
+/* The same where the wall clock has come to run ahead or behind: nobody tells when it is slewed. To
+ * be called now and then; when a grant is admitted it is. */
+void lifecycle_follow_clock(struct agent *agent, const struct moment *now);
+
 /* Revokes the live grants that policies or trusted keys, as they are now, do not allow. */
 int lifecycle_reconsider(struct agent *agent);

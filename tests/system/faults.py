@@ -52,10 +52,14 @@ class Faults:
         finally:
             self.disarm()
 
-    def step_clock(self, watch, seconds):
-        """As if the wall clock had been set forward; watch is the process's clock_watch()."""
+    def slew_clock(self, seconds):
+        """As if the wall clock had been slewed forward: nobody is told."""
         ahead, = self._CLOCK.unpack_from(self._page, self._CLOCK_AT)
         self._CLOCK.pack_into(self._page, self._CLOCK_AT, ahead + seconds)
+
+    def step_clock(self, watch, seconds):
+        """As if the wall clock had been set forward; watch is the process's clock_watch()."""
+        self.slew_clock(seconds)
         # What the kernel cancels when its clock is set (timerfd_create(2)) elapses instead.
         long_ago = (ctypes.c_long * 4)(0, 0, 0, 1)  # struct itimerspec
         assert LIBC.timerfd_settime(watch, CLOCK_WATCH_FLAGS, long_ago, None) == 0

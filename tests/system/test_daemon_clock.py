@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from faults import Faults
 from forge import Forge, grant_claims
 from harness import Listener, VarlinkError, allowing, await_, connect, is_open, lasting
 from kernel import assert_as_granted, granted
@@ -236,6 +237,19 @@ def test_the_earlier_of_two_clocks_ends_a_grant(agent, shift, survives):
         await_(lambda: granted(agent.namespace) == [], what="it is shut")
         assert agent.call("ListGrants")["grants"] == []
         assert agent.audit("grant_expired")
+
+
+def test_a_clock_that_is_slewed_extends_nothing(agent, fault_library, tmp_path):
+    """Nobody is told then; what it comes to shows when the next grant does."""
+    faults = Faults(tmp_path, fault_library)
+    agent.environment.update(faults.environment)
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", seconds=600, jti="g")
+    faults.slew_clock(700)
+    agent.grant("22/tcp", "192.0.2.9", seconds=3000, jti="h")
+    assert agent.await_audit("grant_expired")["grant"] == "g"
+    assert [e.grant for e in granted(agent.namespace)] == ["h"]
+    assert not agent.audit("clock_stepped")
 
 
 def test_what_the_other_clock_has_ended_outlasts_the_ledger_that_told_it(agent):
