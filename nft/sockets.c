@@ -27,12 +27,19 @@
 #define INTERFACES_MAX 16
 #define INTERFACES_SECONDS 1
 
+#define PORTS_ALSO_MAX 16
+
 struct sockets {
 	struct netlink *questions;
 	struct netlink *news;
 	uint32_t interfaces[INTERFACES_MAX];
 	size_t n_interfaces;
 	time_t interfaces_read; /* CLOCK_MONOTONIC; 0: never */
+	/* Those whose news are read; the second ones since sockets_watch_also(). */
+	struct port_range ports[SOCKETS_PORTS_MAX];
+	size_t n_ports;
+	uint16_t ports_also[PORTS_ALSO_MAX];
+	size_t n_ports_also;
 };
 
 int sockets_open(struct sockets **ret)
@@ -262,26 +269,32 @@ int sockets_destroy(struct sockets *sockets, const struct flow *flow)
 		flow_request(buffer, SOCK_DESTROY, flow, interface), NULL, NULL);
 }
 
+static void filter_range(struct sock_fprog *program, uint16_t first, uint16_t last)
+{
+	program->filter[program->len++] =
+		(struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, first, 0, 2);
+	program->filter[program->len++] =
+		(struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, last, 1, 0);
+	program->filter[program->len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+}
+
 /*
  * Keeps news of local ports within the ranges:
  *
  *   load the port; for each range: below it? next : above it? next : accept;  drop
  */
-static int news_filter(struct sockets *sockets, const struct port_range *ports, size_t n_ports)
+static int news_filter(struct sockets *sockets)
 {
-	struct sock_filter code[3 * SOCKETS_PORTS_MAX + 2];
+	struct sock_filter code[3 * (SOCKETS_PORTS_MAX + PORTS_ALSO_MAX) + 2];
 	const size_t port_at =
 		sizeof(struct nlmsghdr) + offsetof(struct inet_diag_msg, id.idiag_sport);
 	struct sock_fprog program = { .filter = code };
 
 	code[program.len++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_ABS, port_at);
-	for (size_t i = 0; i < n_ports; i++) {
-		code[program.len++] = (struct sock_filter)BPF_JUMP(
-			BPF_JMP | BPF_JGE | BPF_K, ports[i].first, 0, 2);
-		code[program.len++] = (struct sock_filter)BPF_JUMP(
-			BPF_JMP | BPF_JGT | BPF_K, ports[i].last, 1, 0);
-		code[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
-	}
+	for (size_t i = 0; i < sockets->n_ports; i++)
+		filter_range(&program, sockets->ports[i].first, sockets->ports[i].last);
+	for (size_t i = 0; i < sockets->n_ports_also; i++)
+		filter_range(&program, sockets->ports_also[i], sockets->ports_also[i]);
 	code[program.len++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
 	if (setsockopt(netlink_fd(sockets->news), SOL_SOCKET, SO_ATTACH_FILTER, &program,
 		    sizeof(program)) < 0)
@@ -291,15 +304,47 @@ static int news_filter(struct sockets *sockets, const struct port_range *ports, 
 
 int sockets_watch(struct sockets *sockets, const struct port_range *ports, size_t n_ports)
 {
-	const struct port_range all = { 0, UINT16_MAX };
+	static const struct port_range all = { 0, UINT16_MAX };
 	int status;
 
-	status = n_ports > SOCKETS_PORTS_MAX ? news_filter(sockets, &all, 1)
-					     : news_filter(sockets, ports, n_ports);
+	if (n_ports > SOCKETS_PORTS_MAX) {
+		ports = &all;
+		n_ports = 1;
+	}
+	for (size_t i = 0; i < n_ports; i++)
+		sockets->ports[i] = ports[i];
+	sockets->n_ports = n_ports;
+	status = news_filter(sockets);
 	if (status == 0)
 		status = netlink_join(sockets->news, SKNLGRP_INET_TCP_DESTROY);
 	if (status == 0)
 		status = netlink_join(sockets->news, SKNLGRP_INET6_TCP_DESTROY);
+	return status;
+}
+
+static bool is_watched(const struct sockets *sockets, uint16_t port)
+{
+	for (size_t i = 0; i < sockets->n_ports; i++)
+		if (sockets->ports[i].first <= port && port <= sockets->ports[i].last)
+			return true;
+	for (size_t i = 0; i < sockets->n_ports_also; i++)
+		if (sockets->ports_also[i] == port)
+			return true;
+	return false;
+}
+
+int sockets_watch_also(struct sockets *sockets, uint16_t port)
+{
+	int status;
+
+	if (is_watched(sockets, port))
+		return 0;
+	if (sockets->n_ports_also == PORTS_ALSO_MAX)
+		return -ENOSPC;
+	sockets->ports_also[sockets->n_ports_also++] = port;
+	status = news_filter(sockets);
+	if (status < 0)
+		sockets->n_ports_also--;
 	return status;
 }
 

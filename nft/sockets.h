@@ -35,6 +35,10 @@ int sockets_destroy(struct sockets *sockets, const struct flow *flow);
 int sockets_watch(struct sockets *sockets, const struct port_range *ports, size_t n_ports);
 int sockets_watch_fd(const struct sockets *sockets);
 
+/* News of one more local port, from now on. Returns 0, also where they are told already; -ENOSPC
+ * where there are some such ports; -errno. */
+int sockets_watch_also(struct sockets *sockets, uint16_t port);
+
 /* Reads what is there, or the first part of it. Returns 0; -ENOBUFS where some were lost; -errno.
  */
 int sockets_watch_read(struct sockets *sockets,

@@ -20,7 +20,7 @@ struct session {
 	char *subject;
 	uint64_t since_usec; /* wall clock */
 	bool open; /* the handshake is done */
-	bool forwarded; /* no socket here: a container's */
+	bool unheard; /* nobody tells its end: there is no socket here, but a container's */
 	unsigned n_checks;
 	struct sessions *sessions;
 	sd_event_source *timer;

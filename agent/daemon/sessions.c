@@ -135,9 +135,13 @@ static int session_is_alive(struct sessions *sessions, struct session *session)
 	state = sockets_find(agent->sockets, &session->translated);
 	if (state == TCP_SYN_RECV)
 		return -EAGAIN;
-	if (state > 0)
+	if (state > 0) {
+		/* A redirect may have brought it to a port that is not managed. */
+		session->unheard =
+			sockets_watch_also(agent->sockets, session->translated.local_port) < 0;
 		return 1;
-	session->forwarded = tracked == 1;
+	}
+	session->unheard = tracked == 1;
 	return tracked == 1;
 }
 
@@ -165,7 +169,7 @@ static void session_check(struct sessions *sessions, struct session *session)
 
 	if (alive == 1 && !session->open)
 		session_open(sessions, session);
-	if (alive == 1 && session->forwarded) {
+	if (alive == 1 && session->unheard) {
 		(void)session_set_timer(session, SWEEP_USEC);
 		return;
 	}

@@ -239,6 +239,22 @@ def test_sessions_through_destination_nat_end(world, agent, to, between):
     assert opened(agent) == ["other"]
 
 
+@pytest.mark.parametrize("between", ["", "kill -9"], ids=["at once", "kill -9"])
+def test_the_end_of_a_redirected_session_is_told(world, agent, between):
+    """Its socket is at a port that is not managed."""
+    world.vm.nft("table inet published { chain prerouting { type nat hook prerouting priority dstnat;"
+                 " tcp dport 22 redirect to :2222; }; }")
+    listener = Listener(world.vm, "0.0.0.0", 2222)
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="g")
+    session = Session(world.requester, "192.0.2.1", listener, port=22)
+    await_(lambda: opened(agent) == ["g"], what="it is known")
+    BETWEEN[between](agent)
+    session.close()
+    assert agent.await_audit("session_ended")["grant"] == "g"
+    assert opened(agent) == []
+
+
 def flood(world, first, n):
     """A source speaks from this many ports to one."""
     world.requester.run("/usr/bin/python3", "-c", (
