@@ -499,5 +499,6 @@ int lifecycle_reconsider(struct agent *agent)
 			status = revoked;
 	}
 	free(grants.items);
+	sessions_check_all(agent->sessions);
 	return status;
 }

@@ -49,5 +49,6 @@ void lifecycle_recompute(struct agent *agent);
  * be called now and then; when a grant is admitted it is. */
 void lifecycle_follow_clock(struct agent *agent, const struct moment *now);
 
-/* Revokes the live grants that policies or trusted keys, as they are now, do not allow. */
+/* Revokes the live grants that policies or trusted keys, as they are now, do not allow. Sessions at
+ * ports that are not managed any more are still known to their end. */
 int lifecycle_reconsider(struct agent *agent);

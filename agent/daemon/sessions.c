@@ -424,8 +424,7 @@ static int on_nflog(sd_event_source *source, int fd, uint32_t events, void *user
 	return 0;
 }
 
-/* News were lost: each session is looked for. */
-static void sessions_check_all(struct sessions *sessions)
+void sessions_check_all(struct sessions *sessions)
 {
 	for (struct session *session = session_table_list(&sessions->table), *next; session;
 		session = next) {

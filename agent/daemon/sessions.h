@@ -25,6 +25,9 @@ int sessions_restore(struct sessions *sessions, const json_t *record);
  */
 int sessions_update(struct sessions *sessions, struct grant *just_closed);
 
+/* Looks for each session: news of ends were lost, or its port may not be managed any more. */
+void sessions_check_all(struct sessions *sessions);
+
 /* Sessions that are known, open or not yet. */
 size_t sessions_count(const struct sessions *sessions);
 

@@ -255,6 +255,20 @@ def test_the_end_of_a_redirected_session_is_told(world, agent, between):
     assert opened(agent) == []
 
 
+def test_the_end_of_a_session_at_a_port_that_is_managed_no_more_is_told(world, agent):
+    agent.configure(ports={**KILLING_PORTS, "old": {"number": 2222, "max_request_access_duration": "PT1H"}})
+    listener = Listener(world.vm, "0.0.0.0", 2222)
+    agent.start()
+    agent.grant("2222/tcp", "192.0.2.7", jti="g")
+    session = Session(world.requester, "192.0.2.1", listener)
+    await_(lambda: opened(agent) == ["g"], what="it is known")
+    agent.configure(ports=KILLING_PORTS)
+    agent.reload()
+    assert opened(agent) == ["g"]
+    session.close()
+    assert agent.await_audit("session_ended")["grant"] == "g"
+
+
 def flood(world, first, n):
     """A source speaks from this many ports to one."""
     world.requester.run("/usr/bin/python3", "-c", (
