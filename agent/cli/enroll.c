@@ -498,11 +498,9 @@ static int check_usage(const struct cli *cli, const struct arguments *arguments)
 
 static int run_enroll(const struct cli *cli, const struct arguments *arguments)
 {
-	const char *given = arguments_get(arguments, "config");
 	_cleanup_(enrollment_done) struct enrollment enrollment = {
 		.cli = cli,
 		.arguments = arguments,
-		.config_path = given ? given : ENROLL_CONFIG_PATH,
 		.lock = -1,
 	};
 	int r;

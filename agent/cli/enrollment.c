@@ -20,6 +20,7 @@
 
 void enrollment_done(struct enrollment *enrollment)
 {
+	free(enrollment->config_path);
 	free(enrollment->text);
 	config_free(enrollment->config);
 	free(enrollment->ca);
@@ -69,6 +70,27 @@ static char *path_beside(const char *config_path, const char *name)
 		    name) < 0)
 		return NULL;
 	return path;
+}
+
+/* What is beside it stands in it by its whole path. */
+static int choose_config(struct enrollment *enrollment)
+{
+	const char *given = arguments_get(enrollment->arguments, "config");
+	const char *path = given ? given : ENROLL_CONFIG_PATH;
+	_cleanup_(freep) char *directory = NULL;
+
+	if (path[0] == '/') {
+		enrollment->config_path = strdup(path);
+		return enrollment->config_path ? EXIT_DONE : output_failure(-ENOMEM);
+	}
+	directory = get_current_dir_name();
+	if (!directory)
+		return enrollment_refuse(-errno, "%s: %s", path, strerror(errno));
+	if (asprintf(&enrollment->config_path, "%s/%s", directory, path) < 0) {
+		enrollment->config_path = NULL;
+		return output_failure(-ENOMEM);
+	}
+	return EXIT_DONE;
 }
 
 static int lock_directory(struct enrollment *enrollment)
@@ -218,7 +240,9 @@ int enrollment_prepare(struct enrollment *enrollment)
 {
 	int r;
 
-	r = lock_directory(enrollment);
+	r = choose_config(enrollment);
+	if (r == EXIT_DONE)
+		r = lock_directory(enrollment);
 	if (r == EXIT_DONE)
 		r = load_config(enrollment);
 	if (r == EXIT_DONE)

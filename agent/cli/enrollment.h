@@ -13,7 +13,7 @@
 struct enrollment {
 	const struct cli *cli;
 	const struct arguments *arguments;
-	const char *config_path;
+	char *config_path; /* absolute */
 	char *text; /* of agent.conf; NULL: there is none */
 	struct config *config; /* the same, read */
 	const char *url; /* the control plane, as given or as configured */
@@ -41,8 +41,8 @@ struct enrollment {
 };
 
 /* Reads the machine's configuration and the command line: control plane, files, ports. All of
- * enrollment but cli, arguments, config_path and lock (-1) begins as zeros. Returns EXIT_DONE;
- * another exit code, having said why. */
+ * enrollment but cli, arguments and lock (-1) begins as zeros. Returns EXIT_DONE; another exit
+ * code, having said why. */
 int enrollment_prepare(struct enrollment *enrollment);
 void enrollment_done(struct enrollment *enrollment);
 

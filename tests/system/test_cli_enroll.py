@@ -680,3 +680,12 @@ def test_keys_are_rotated(agent, member, plane, keys):
     # Only the trust file is another.
     assert VM in member.config.read_text()
     assert len([path for path in plane.paths() if path == "/v1/enroll"]) == 1
+
+
+def test_a_configuration_may_be_named_from_where_one_is(machine):
+    """Its neighbours are named in it by whole paths, or the daemon could not read it."""
+    command = machine.command("--yes")
+    command[command.index(str(machine.config))] = machine.config.name
+    subprocess.run(command, cwd=machine.directory, check=True, timeout=30, stdin=subprocess.DEVNULL)
+    assert run_jitgated_check(machine).returncode == 0
+    assert f"token = {machine.credential}" in machine.settings()
