@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/file.h>
@@ -13,11 +14,50 @@
 
 #define ACCESS_LIST_BYTES_MAX 4096
 
+/* What ends a program whose user gives up waiting, or whose terminal goes. */
+static const int endings[] = { SIGHUP, SIGINT, SIGTERM };
+
 static struct staged *unfinished;
 
 static void give_up(void)
 {
 	staged_done(unfinished);
+}
+
+static void on_end(int number)
+{
+	for (size_t i = 0; unfinished && i < unfinished->n_files; i++)
+		if (unfinished->files[i].temporary && !unfinished->files[i].placed)
+			(void)unlink(unfinished->files[i].temporary);
+	/* SA_RESETHAND: who started us sees what ended us. */
+	raise(number);
+}
+
+static void catch_endings(void)
+{
+	const struct sigaction action = { .sa_handler = on_end, .sa_flags = SA_RESETHAND };
+	struct sigaction former;
+
+	for (size_t i = 0; i < N_ELEMENTS(endings); i++)
+		/* nohup(1) has it ignored. */
+		if (sigaction(endings[i], NULL, &former) == 0 && former.sa_handler != SIG_IGN)
+			(void)sigaction(endings[i], &action, NULL);
+}
+
+/* They wait while names change, and what the handler reads. */
+static void hold_endings(sigset_t *ret_former)
+{
+	sigset_t held;
+
+	sigemptyset(&held);
+	for (size_t i = 0; i < N_ELEMENTS(endings); i++)
+		sigaddset(&held, endings[i]);
+	(void)sigprocmask(SIG_BLOCK, &held, ret_former);
+}
+
+static void release_endings(const sigset_t *former)
+{
+	(void)sigprocmask(SIG_SETMASK, former, NULL);
 }
 
 _printf_(3, 4) static int fail(struct staged *staged, int error, const char *format, ...)
@@ -141,18 +181,22 @@ int staged_add(struct staged *staged, const char *path, mode_t mode, bool secret
 {
 	struct staged_file *file = &staged->files[staged->n_files];
 	struct stat status;
+	sigset_t former;
 	int r;
 
 	if (staged->n_files == STAGED_FILES_MAX)
 		return fail(staged, -E2BIG, "too many files");
 	*file = (struct staged_file){ .fd = -1, .backup_suffix = backup_suffix };
+	hold_endings(&former);
 	/* Counted before it is whole, so that staged_done() sees it. */
 	staged->n_files++;
 	unfinished = staged;
 	memory_on_end = give_up;
+	catch_endings();
 	r = resolve(staged, path, &file->path, &status);
 	if (r == 0)
 		r = file_begin(staged, file, &status, mode, secret, n_bytes);
+	release_endings(&former);
 	if (r == -ENOMEM)
 		(void)fail(staged, r, "out of memory");
 	return r < 0 ? r : (int)staged->n_files - 1;
@@ -254,7 +298,7 @@ static void file_settle(struct staged_file *file)
 	sync_directory(file->path);
 }
 
-int staged_place(struct staged *staged)
+static int place_all(struct staged *staged)
 {
 	size_t i;
 	int r;
@@ -276,8 +320,22 @@ int staged_place(struct staged *staged)
 	return 0;
 }
 
+int staged_place(struct staged *staged)
+{
+	sigset_t former;
+	int r;
+
+	hold_endings(&former);
+	r = place_all(staged);
+	release_endings(&former);
+	return r;
+}
+
 void staged_done(struct staged *staged)
 {
+	sigset_t former;
+
+	hold_endings(&former);
 	for (size_t i = 0; i < staged->n_files; i++) {
 		struct staged_file *file = &staged->files[i];
 
@@ -292,5 +350,7 @@ void staged_done(struct staged *staged)
 		free(file->path);
 	}
 	staged->n_files = 0;
+	unfinished = NULL;
 	memory_on_end = NULL;
+	release_endings(&former);
 }

@@ -6,7 +6,8 @@
  *
  * Each is written beside its place under a name of its own, so that all that can fail (rights,
  * room) has failed before the first is put in place; where putting one in place fails, those before
- * it go back to what they were.
+ * it go back to what they were. Whoever ends the program meanwhile (SIGHUP, SIGINT, SIGTERM) finds
+ * nothing but what was there: these wait while files are put in place.
  */
 
 #include <stdbool.h>

@@ -11,12 +11,14 @@ import pathlib
 import pty
 import pwd
 import re
+import signal
 import stat
 import subprocess
+import threading
 
 import pytest
 
-from harness import BUILD, VarlinkError, new_key, run_jitgate
+from harness import BUILD, VarlinkError, await_, new_key, run_jitgate
 from plane import VM, Plane, jwks
 
 DONE, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
@@ -280,6 +282,21 @@ def test_no_two_at_once(machine):
     client.wait()
     os.close(terminal)
     machine.enroll("--yes")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_leaves_nothing_behind(machine, plane, number):
+    """The control plane holds the answer; there are files for it by then."""
+    go_on = threading.Event()
+    plane.answers["POST", "/v1/enroll"] = lambda handler: go_on.wait(60)
+    with machine.unchanged():
+        client = subprocess.Popen(machine.command("--yes"), stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.DEVNULL)
+        await_(machine.enrolled, 20, "the token is sent")
+        assert list(machine.directory.glob("feed-token.*"))
+        client.send_signal(number)
+        assert client.wait(20) == -number
+    go_on.set()
 
 
 def test_killed_it_is_done_again(machine, plane):
