@@ -23,6 +23,7 @@
 #define RETRY_MIN_USEC (100 * USEC_PER_MSEC)
 #define RETRY_BASE_USEC (1 * USEC_PER_SEC)
 #define RETRY_MAX_USEC (60 * USEC_PER_SEC)
+#define NO_ANSWER_USEC (5 * USEC_PER_SEC)
 /* Refused in a row: then it is rather the control plane that is wrong, and gets time. */
 #define PASSED_OVER_MAX 3
 #define LOG_LINES_MAX 60 /* an hour */
@@ -33,6 +34,7 @@ enum phase {
 	LISTING,
 	SENDING,
 	BACKING_OFF,
+	NO_ANSWER, /* of the agent */
 };
 
 struct events {
@@ -42,7 +44,7 @@ struct events {
 	char *url;
 	char boot_id[SD_ID128_STRING_MAX];
 	enum phase phase;
-	sd_event_source *timer; /* of gathering, and backing off */
+	sd_event_source *timer; /* of gathering, and of asking again */
 	bool kicked; /* since the agent was asked last */
 
 	uint64_t acknowledged;
@@ -242,10 +244,12 @@ static void on_list(int status, const char *error, const json_t *parameters, voi
 	events->phase = IDLE;
 	if (status == 0) {
 		on_listed(events, parameters);
-	} else if (status == LINK_ERROR && strcmp(error, "NotPermitted") != 0) {
+	} else if (status < 0) {
+		/* One that was away says when it is there; one that was slow, or busy, does not. */
+		wait_in(events, NO_ANSWER, NO_ANSWER_USEC);
+	} else if (strcmp(error, "NotPermitted") != 0) {
 		fail(events, error, NULL);
 	}
-	/* Otherwise the agent is away, or does not let us: it will say when it is there. */
 }
 
 static void ask_agent(struct events *events)
@@ -270,7 +274,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
 void events_kick(struct events *events)
 {
 	events->kicked = true;
-	if (events->phase == IDLE)
+	if (events->phase == IDLE || events->phase == NO_ANSWER)
 		wait_in(events, GATHERING, GATHER_USEC);
 }
 

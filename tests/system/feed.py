@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import pwd
+import select
 import signal
 import socket
 import ssl
@@ -244,6 +245,37 @@ class Poll:
 
     def await_state(self, state, bound=10):
         await_(lambda: self.state() == state, bound, f"feed {state}; log: {self.log()}")
+
+
+class Between:
+    """In front of the agent's socket: hangs up on calls of the method `lost`, which never come to the agent."""
+
+    def __init__(self, agent):
+        self.lost, self.n_lost = None, 0
+        self.behind = agent.socket_path.with_name("behind.sock")
+        agent.socket_path.rename(self.behind)
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(agent.socket_path))
+        agent.socket_path.chmod(0o666)
+        self._listening.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            threading.Thread(target=self._relay, args=self._listening.accept()[:1], daemon=True).start()
+
+    def _relay(self, client):
+        with client, socket.socket(socket.AF_UNIX) as agent:
+            agent.connect(str(self.behind))
+            while True:
+                for one in select.select([client, agent], [], [])[0]:
+                    data = one.recv(65536)
+                    if one is client and self.lost and self.lost.encode() in data:
+                        self.n_lost += 1
+                        data = b""
+                    if not data:
+                        return
+                    (agent if one is client else client).sendall(data)
 
 
 def quoted_vm():

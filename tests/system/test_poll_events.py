@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from feed import Between
 from forge import Forge, grant_claims
 from harness import VarlinkError, allowing, await_
 
@@ -148,6 +149,20 @@ def test_who_refuses_everything_gets_it_later(running, status):
     await_all(agent, feed)
     assert feed.sequences() == list(range(1, len(feed.events) + 1))
     assert "passed over" not in poll.log()
+
+
+def test_an_agent_that_did_not_answer_is_asked_again(agent, feed, poll):
+    """It has not gone, and nothing else may happen for long that would have them fetched."""
+    poll.configure(feed.url)
+    agent.start()
+    between = Between(agent)
+    poll.start()
+    await_all(agent, feed)
+    between.lost = "ListEvents"
+    agent.grant("22/tcp", "192.0.2.7")
+    await_(lambda: between.n_lost, 10, "it is asked for events")
+    between.lost = None
+    await_all(agent, feed)
 
 
 def test_killed_in_the_middle_of_sending(running):
