@@ -35,7 +35,10 @@ static void on_answer(int status, const char *error, const json_t *parameters, v
 			error);
 		report->refused = true;
 	}
-	/* An agent that is away gets it when it comes; one that does not take it goes without. */
+	/* An agent that is away gets it when it comes, one that did not answer with what is next to
+	 * be told; one that does not take it goes without. */
+	if (status < 0)
+		report->changed = true;
 	if (status == 0 && report->changed)
 		report_send(report);
 }
@@ -71,7 +74,7 @@ void report_contact(struct report *report)
 		log_line(LOG_INFO, "%s answers", report->url);
 		sd_notifyf(0, "STATUS=%s answers", report->url);
 	}
-	if (is_new || now_usec - report->sent_usec >= CONTACT_USEC)
+	if (is_new || report->changed || now_usec - report->sent_usec >= CONTACT_USEC)
 		report_send(report);
 }
 
@@ -98,10 +101,10 @@ void report_failure(struct report *report, enum feed_state state, const char *me
 	if (report_note_failure(report, state, message, clock_boottime_usec()))
 		log_line(state == FEED_UNAUTHORIZED ? LOG_ERR : LOG_WARNING,
 			"%s: %s; asking again until it answers", report->url, message);
-	if (is_other) {
+	if (is_other)
 		sd_notifyf(0, "STATUS=%s: %s", report->url, message);
+	if (is_other || report->changed)
 		report_send(report);
-	}
 }
 
 void report_again(struct report *report)

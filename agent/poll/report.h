@@ -25,7 +25,7 @@ struct report {
 	uint64_t sent_usec;
 	bool is_untold; /* the message has changed, and the log does not say so yet */
 	bool under_way; /* a report to jitgated */
-	bool changed; /* since it was sent */
+	bool changed; /* since it was sent, or that did not arrive */
 	bool refused; /* by jitgated, once */
 };
 

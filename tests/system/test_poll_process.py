@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from feed import USER
+from feed import USER, Between
 from harness import BUILD, SANITIZED, VarlinkError, await_
 from test_daemon_systemd import counters
 
@@ -245,6 +245,21 @@ def test_status_shows_the_feed(running):
     poll.kill()
     shown = agent.cli("status").stdout
     assert "jitgate-poll does not run" in shown and "systemctl enable --now jitgate-poll" in shown
+
+
+def test_a_report_that_did_not_arrive_is_made_again(agent, feed, poll):
+    """Or the status would tell of a feed that answers, for as long as it does not."""
+    poll.configure(feed.url)
+    agent.start()
+    between = Between(agent)
+    poll.start()
+    poll.await_state("connected")
+    between.lost = "ReportFeed"
+    feed.on_get = lambda handler: handler.answer(503)
+    feed.add("")  # what is held is answered
+    await_(lambda: between.n_lost, 20, "a report")
+    between.lost = None
+    poll.await_state("backing_off", 20)
 
 
 def test_status_says_what_to_do_about_the_feed(agent, feed, poll):
