@@ -78,18 +78,10 @@ static int read_url(
 	struct settings *settings, const struct settings_key *key, const char *value, void *field)
 {
 	const char *reason = url_reason(value);
-	char **url = field;
-	int r;
 
 	if (reason)
 		return settings_fail(settings, "%s: \"%.128s\" %s", key->name, value, reason);
-	r = settings_set_string(url, value);
-	if (r < 0)
-		return r;
-	/* What is put behind it begins with "/". */
-	for (size_t n = strlen(*url); n > 0 && (*url)[n - 1] == '/'; n--)
-		(*url)[n - 1] = '\0';
-	return 0;
+	return settings_set_string(field, value);
 }
 
 static const struct settings_choice modes[] = {
@@ -178,6 +170,10 @@ static int feed_end(struct settings *settings, void *filled)
 			"[feed] has a url with a query (\"?\"), which only kind = static may have");
 	if (!feed->url)
 		return 0;
+	/* What is put behind it begins with "/"; a file's is its own. */
+	for (size_t n = strlen(feed->url);
+		feed->kind == FEED_POLL && n > 0 && feed->url[n - 1] == '/'; n--)
+		feed->url[n - 1] = '\0';
 	feed->shown_url = strndup(feed->url, strcspn(feed->url, "?"));
 	return feed->shown_url ? 0 : -ENOMEM;
 }

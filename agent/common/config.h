@@ -48,7 +48,7 @@ enum feed_kind {
 
 /* [feed]: where jitgate-poll gets documents. jitgated reads url alone, but checks it all. */
 struct config_feed {
-	char *url; /* without "/" at its end; NULL: there is no feed */
+	char *url; /* a control plane's without "/" at its end; NULL: there is no feed */
 	char *shown_url; /* the same without its query, which may be a secret */
 	enum feed_kind kind;
 	int64_t wait; /* seconds */

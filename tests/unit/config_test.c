@@ -119,7 +119,7 @@ static void each_key_is_obeyed(void **state)
 		"trust = /a/trust.jwks\nstate_directory = /a/state\nruntime_directory = /a/run\n"
 		"log_directory = /a/log\nsocket = /a/socket\non_stop = remove\n"
 		"destination_nat = no\nmax_grants = 100000\n"
-		"log_bytes_max = 70000\n[feed]\nurl = https://feed.example:8443/a//\n"
+		"log_bytes_max = 70000\n[feed]\nurl = https://feed.example:8443/a/\n"
 		"kind = static\nwait = PT5S\ninterval = PT2M\nca = /ca\ncertificate = /c\n"
 		"key = /k\ntoken = /t\nstate_directory = /s\n"
 		"[port ssh]\nnumber = 5000-5010\nprotocol = *\n"
@@ -141,7 +141,7 @@ static void each_key_is_obeyed(void **state)
 	assert_int_equal(config->destination_nat, DESTINATION_NAT_NO);
 	assert_int_equal(config->max_grants, 100000);
 	assert_int_equal(config->log_bytes_max, 70000);
-	assert_string_equal(config->feed.url, "https://feed.example:8443/a");
+	assert_string_equal(config->feed.url, "https://feed.example:8443/a/");
 	assert_int_equal(config->feed.kind, FEED_STATIC);
 	assert_int_equal(config->feed.wait, 5);
 	assert_int_equal(config->feed.interval, 120);
@@ -168,6 +168,21 @@ static void each_key_is_obeyed(void **state)
 	/* A default of one section is not what another set. */
 	assert_int_equal(config->ports[1].rule.n_prefixes, 1);
 	assert_int_equal(config->ports[1].on_expiry, SESSIONS_KEEP);
+}
+
+static void a_file_is_asked_for_by_its_own_url(void **state)
+{
+	_cleanup_(config_freep) struct config *poll =
+		load_passes("[agent]\nvm_id = vm-7\n[feed]\nurl = https://h/a//\nkind = poll\n");
+	_cleanup_(config_freep) struct config *file = load_passes(
+		"[agent]\nvm_id = vm-7\n[feed]\nkind = static\nurl = https://h/a/?s=b/\n");
+
+	(void)state;
+	/* Paths are put behind the one. */
+	assert_string_equal(poll->feed.url, "https://h/a");
+	assert_string_equal(poll->feed.shown_url, "https://h/a");
+	assert_string_equal(file->feed.url, "https://h/a/?s=b/");
+	assert_string_equal(file->feed.shown_url, "https://h/a/");
 }
 
 static void the_socket_follows_the_runtime_directory(void **state)
@@ -505,6 +520,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_left_out_has_its_default),
 		cmocka_unit_test(each_key_is_obeyed),
+		cmocka_unit_test(a_file_is_asked_for_by_its_own_url),
 		cmocka_unit_test(the_socket_follows_the_runtime_directory),
 		cmocka_unit_test(nothing_is_managed_without_a_port),
 		cmocka_unit_test(two_sections_may_bound_one_port),
