@@ -22,8 +22,10 @@ static int run_key_new(const struct cli *cli, const struct arguments *arguments)
 	alg = alg ? alg : "ES256";
 	if (!algorithm_is_supported(alg))
 		return output_usage(cli, "--alg %s is not one of ES256, ES384, PS256, RS256", alg);
-	if (!kid[0] || !text_is_printable(kid))
-		return output_usage(cli, "--kid is empty or has control characters");
+	if (!kid[0] || strlen(kid) > TRUST_KID_MAX || !text_is_printable(kid))
+		return output_usage(cli,
+			"--kid is empty, longer than %d bytes or has control characters",
+			TRUST_KID_MAX);
 
 	jwk = json_pack("{s:s, s:s}", "kid", kid, "alg", alg);
 	if (!jwk)

@@ -58,6 +58,7 @@ def test_each_command_explains_itself(command):
     ["enforce", "--confirm-within", "PT0S"], ["enforce", "--confirm-within", "P2D"], ["confirm", "x"],
     ["doctor", "x"], ["assess", "--config"],
     ["audit", "frob"], ["audit", "--lines", "0"], ["audit", "--lines", "x"],
+    ["key", "new", "--kid", 257 * "k"],
     ["grants", "--socket"], ["status", "--json=1"]], ids=lambda arguments: " ".join(arguments) or "-")
 def test_usage(arguments):
     """What is wrong is said, with where the help is; nobody is asked."""
