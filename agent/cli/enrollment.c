@@ -213,6 +213,16 @@ static int choose_ca(struct enrollment *enrollment)
 	return r < 0 ? enrollment_refuse(0, "%s: %s", given, strerror(-r)) : EXIT_DONE;
 }
 
+/* Its section would be there twice. */
+static bool port_is_given(const struct enrollment *enrollment, const struct enroll_port *port)
+{
+	for (size_t i = 0; i < enrollment->n_ports; i++)
+		if (enrollment->ports[i].number == port->number &&
+			enrollment->ports[i].protocols == port->protocols)
+			return true;
+	return false;
+}
+
 static int read_ports(struct enrollment *enrollment)
 {
 	const char *text;
@@ -231,6 +241,8 @@ static int read_ports(struct enrollment *enrollment)
 		if (port_protocol_parse(text, &port->number, &port->protocols) < 0)
 			return output_usage(
 				enrollment->cli, "--port %s is not a port like 22/tcp", text);
+		if (port_is_given(enrollment, port))
+			return output_usage(enrollment->cli, "--port %s is given twice", text);
 		enrollment->n_ports++;
 	}
 	return EXIT_DONE;

@@ -452,6 +452,7 @@ def test_errors_of_the_server(machine, plane):
 @pytest.mark.parametrize("arguments, options", [
     ([], {"url": ""}), ([], {"token": ""}), ([], {"url": "http://jit.example.org"}),
     ([], {"url": "jit.example.org"}), (["--port", "0/tcp"], {}), (["--port", "22/icmp"], {}),
+    (["--yes", "--port", "22", "--port", "22/tcp"], {}),
     (["--trust-fingerprint", "abc"], {}), (["--update-trust"], {}),
     (["--update-trust", "--replace"], {"token": ""}), (["extra"], {})])
 def test_usage(machine, plane, arguments, options):
