@@ -47,6 +47,7 @@ struct delivery {
 	size_t n_aside;
 	size_t n_aside_bytes;
 	size_t n_due;
+	bool dropped; /* for want of room, since all were settled */
 	sd_event_source *again; /* when those put aside are tried */
 	struct backoff backoff;
 
@@ -82,12 +83,26 @@ static void aside_remove_first(struct delivery *delivery)
 	memmove(delivery->aside, delivery->aside + 1, delivery->n_aside * sizeof(struct aside));
 }
 
-static void aside_give_up(struct delivery *delivery, const char *why)
+static void aside_give_up(struct delivery *delivery)
 {
 	if (log_limit_passes(&delivery->failed, clock_boottime_usec()))
-		log_line(LOG_ERR, "a document is given up that the agent could not take yet: %s",
-			why);
+		log_line(LOG_ERR,
+			"a document is given up that the agent could not take yet: it was tried "
+			"for long enough");
 	aside_remove_first(delivery);
+}
+
+/* The feed has them still. */
+static void aside_drop(struct delivery *delivery)
+{
+	if (!delivery->dropped)
+		log_line(LOG_WARNING,
+			"more documents wait for the agent to take them than are kept: the feed "
+			"will be asked for them again");
+	delivery->dropped = true;
+	aside_remove_first(delivery);
+	if (delivery->n_due > delivery->n_aside)
+		delivery->n_due = delivery->n_aside;
 }
 
 static void try_again_in(struct delivery *delivery, uint64_t usec)
@@ -109,11 +124,8 @@ static void aside_add(struct delivery *delivery, json_t *document, uint64_t sinc
 	}
 	while (delivery->n_aside > 0 &&
 		(delivery->n_aside == ASIDE_MAX ||
-			delivery->n_aside_bytes + n_bytes > ASIDE_BYTES_MAX)) {
-		aside_give_up(delivery, "too many others wait");
-		if (delivery->n_due > delivery->n_aside)
-			delivery->n_due = delivery->n_aside;
-	}
+			delivery->n_aside_bytes + n_bytes > ASIDE_BYTES_MAX))
+		aside_drop(delivery);
 	delivery->aside[delivery->n_aside++] = (struct aside){
 		.document = json_incref(document),
 		.n_bytes = n_bytes,
@@ -146,7 +158,7 @@ static void finish_one(struct delivery *delivery, uint64_t keep_usec)
 		backoff_reset(&delivery->backoff);
 		aside_remove_first(delivery);
 	} else if (now_usec - since_usec >= keep_usec) {
-		aside_give_up(delivery, "it was tried for long enough");
+		aside_give_up(delivery);
 	} else {
 		json_auto_t *kept = json_incref(document);
 
@@ -260,6 +272,17 @@ static void batch_end(struct delivery *delivery)
 	delivery->listener.on_done(delivery->listener.userdata);
 }
 
+static void settle(struct delivery *delivery)
+{
+	bool dropped = delivery->dropped;
+
+	delivery->dropped = false;
+	if (dropped)
+		delivery->listener.on_dropped(delivery->listener.userdata);
+	else
+		delivery->listener.on_settled(delivery->listener.userdata);
+}
+
 static void deliver(struct delivery *delivery)
 {
 	json_t *document = NULL;
@@ -282,7 +305,7 @@ static void deliver(struct delivery *delivery)
 	}
 	if (!document) {
 		if (delivery->n_aside == 0)
-			delivery->listener.on_settled(delivery->listener.userdata);
+			settle(delivery);
 		return;
 	}
 	if (agent_link_call(delivery->link, "Submit", json_pack("{s:O}", "document", document),
@@ -337,7 +360,7 @@ bool delivery_is_under_way(const struct delivery *delivery)
 
 bool delivery_is_settled(const struct delivery *delivery)
 {
-	return !delivery->batch && delivery->n_aside == 0;
+	return !delivery->batch && delivery->n_aside == 0 && !delivery->dropped;
 }
 
 static int timer_new(sd_event *event, sd_event_source **ret,

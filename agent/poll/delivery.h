@@ -18,11 +18,12 @@
 struct delivery;
 
 /* on_done: each document of a batch had an answer, or is put aside. on_settled: none is put aside
- * any more, and no batch is under way. on_disbelieved: one was refused for its signature
- * (refusal_is_of_trust()). */
+ * any more, and no batch is under way. on_dropped: the same, but there was no room for all that
+ * were put aside. on_disbelieved: one was refused for its signature (refusal_is_of_trust()). */
 struct delivery_listener {
 	void (*on_done)(void *userdata);
 	void (*on_settled)(void *userdata);
+	void (*on_dropped)(void *userdata);
 	void (*on_disbelieved)(void *userdata);
 	void *userdata;
 };

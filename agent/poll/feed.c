@@ -236,6 +236,11 @@ static void on_settled(void *userdata)
 	tell_cursor(userdata);
 }
 
+static void on_dropped(void *userdata)
+{
+	feed_begin_anew(userdata);
+}
+
 static void on_disbelieved(void *userdata)
 {
 	struct feed *feed = userdata;
@@ -343,7 +348,7 @@ int feed_new(sd_event *event, const struct config *config, struct transport *tra
 	if (r == 0)
 		r = delivery_new(event, link,
 			&(struct delivery_listener){
-				on_delivered, on_settled, on_disbelieved, feed },
+				on_delivered, on_settled, on_dropped, on_disbelieved, feed },
 			&feed->delivery);
 	if (r == 0)
 		r = sd_event_add_time_relative(event, &feed->pause, CLOCK_BOOTTIME, 0,

@@ -173,6 +173,23 @@ def test_a_clock_that_is_set_is_noticed_at_once(running):
         stand_in.close()
 
 
+def test_more_than_can_wait_is_not_lost(running):
+    """Of a feed with thousands of documents, a clock that is behind loses none."""
+    agent, feed, poll = running
+    agent.kill()
+    early = [f"early-{i}" for i in range(1100)]
+    stand_in = FailingAgent(agent.socket_path, refuses=dict.fromkeys(early, "clock_behind"))
+    try:
+        feed.add(*early)
+        await_(lambda: early[-1] in stand_in.submitted, 60)
+        stand_in.refuses, taken = {}, len(stand_in.submitted)
+        stand_in.tell({"type": "clock_stepped"})
+        await_(lambda: set(stand_in.submitted[taken:]) == set(early), 60)
+        await_(lambda: '"1100"' in (poll.directory / "cursor.json").read_text())
+    finally:
+        stand_in.close()
+
+
 def test_a_revocation_overtakes_its_grant(running):
     agent, feed, poll = running
     forge = Forge(agent.key)
