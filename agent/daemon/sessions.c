@@ -141,8 +141,9 @@ static int session_is_alive(struct sessions *sessions, struct session *session)
 			sockets_watch_also(agent->sockets, session->translated.local_port) < 0;
 		return 1;
 	}
-	session->unheard = tracked == 1;
-	return tracked == 1;
+	/* What can't be asked now is asked again by and by. */
+	session->unheard = tracked == 1 || state < 0 || tracked < 0;
+	return tracked == 1 || (session->unheard && session->open);
 }
 
 static int on_session_timer(sd_event_source *source, uint64_t usec, void *userdata);

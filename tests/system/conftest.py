@@ -12,6 +12,7 @@ from agent import Agent
 from certificates import Authority
 from chain import Chain
 from control_plane import Server
+from faults import Faults
 from feed import Feed, Poll, add_users, has_users, may_have_users
 from kernel import kernel_version
 from measured import measure, pytest_terminal_summary  # noqa: F401
@@ -179,3 +180,11 @@ def fault_library(tmp_path_factory):
     if kernel_version() < (5, 11):
         pytest.skip("system calls are caught from kernel 5.11 on")
     return build_preload(tmp_path_factory.mktemp("faults"), "faults")
+
+
+@pytest.fixture
+def faults(agent, fault_library, tmp_path):
+    """Of the agent."""
+    faults = Faults(tmp_path, fault_library)
+    agent.environment.update(faults.environment)
+    return faults

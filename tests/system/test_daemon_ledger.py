@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from faults import Fault, Faults
+from faults import Fault
 from forge import Forge, encode, grant_claims
 from harness import Listener, VarlinkError, allowing, await_, is_open, new_key, port_claim
 from kernel import assert_as_granted, granted
@@ -296,13 +296,6 @@ def test_revocations_do_not_stay_for_ever(agent):
         agent.grant("22/tcp", "192.0.2.7")
     await_(lambda: ledger_path(agent).read_bytes().count(b'"revokes"') < 50,
            what="the ledger is written anew")
-
-
-@pytest.fixture
-def faults(agent, fault_library, tmp_path):
-    faults = Faults(tmp_path, fault_library)
-    agent.environment.update(faults.environment)
-    return faults
 
 
 @pytest.fixture

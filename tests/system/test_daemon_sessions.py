@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`sessions: kill` and `on_expiry = kill` end what that grant let in, and nobody else's session."""
 
+import contextlib
+import itertools
 import json
 import pathlib
 import socket
@@ -8,6 +10,7 @@ import time
 
 import pytest
 
+from faults import Fault
 from harness import Listener, Session, Udp, await_, is_open
 
 KILLING_PORTS = {"ssh": {"number": 22, "on_expiry": "kill", "max_request_access_duration": "PT1H",
@@ -355,3 +358,24 @@ def test_sessions_of_sockets_bound_to_an_interface_end(world, agent, how):
     agent.revoke(grant, sessions="kill")
     assert session.is_dead()
     assert [r["reason"] for r in agent.audit("session_ended")] == ["killed"]
+
+
+def test_a_session_that_can_t_be_asked_for_goes_on(world, agent, faults):
+    """Each question of a start fails in turn."""
+    listener = Listener(world.vm, "0.0.0.0", 22)
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7")
+    session = Session(world.requester, world.vm.v4, listener)
+    agent.await_audit("session_opened")
+    n_started = 0
+    for at in itertools.count(1):
+        agent.kill()
+        with faults.armed(Fault("system", at, only="sendto")):
+            with contextlib.suppress(AssertionError):  # it may end over that
+                agent.start()
+        if not faults.n_failed:
+            break
+        n_started += agent.process.poll() is None
+    assert at > 20 and n_started > 1
+    assert [s["port"] for s in agent.call("ListSessions")["sessions"]] == [22] and session.works()
+    assert not agent.audit("session_ended") and len(agent.audit("session_opened")) == 1

@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from agent import VM_ID
-from faults import Fault, Faults
+from faults import Fault
 from forge import Forge, grant_claims, revocation_claims
 from harness import VarlinkError, allowing, await_, port_claim
 from kernel import assert_as_granted
@@ -133,13 +133,6 @@ class Ruling:
     def is_done(self):
         ledger = (self.agent.directory / "state" / "ledger").read_text()
         return f'"{self.id}"' in ledger
-
-
-@pytest.fixture
-def faults(agent, fault_library, tmp_path):
-    faults = Faults(tmp_path, fault_library)
-    agent.environment.update(faults.environment)
-    return faults
 
 
 def was_killed(agent, faults, at, act):
