@@ -3,6 +3,7 @@
 
 Each process collects all tests and takes every n-th (conftest.py)."""
 
+import concurrent.futures
 import os
 import subprocess
 import sys
@@ -26,16 +27,26 @@ def start(index, count, arguments):
         env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
 
 
+def tell(shard):
+    """Prints how far it is; returns the rest of what it says, so that it stays in one piece."""
+    rest = []
+    for line in shard.stdout or ():
+        if line.endswith("%]\n"):
+            print(line, end="", flush=True)
+        else:
+            rest.append(line)
+    return "".join(rest)
+
+
 def main():
     count, arguments = max(1, int(sys.argv[1])), sys.argv[2:]
     begun = time.monotonic()
     shards = [start(i, count, arguments) for i in range(count)]
     failed = False
-    for shard in shards:
-        output, _ = shard.communicate()
-        if output:
-            print(output, end="", flush=True)
-        failed |= shard.returncode not in (0, NO_TESTS)
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        for shard, rest in zip(shards, pool.map(tell, shards)):
+            print(rest, end="", flush=True)
+            failed |= shard.wait() not in (0, NO_TESTS)
     print(f"system tests: {'FAILED' if failed else 'passed'}"
           f" in {time.monotonic() - begun:.0f} s, {count} processes")
     return 1 if failed else 0
