@@ -26,9 +26,9 @@ _serial = itertools.count(1)
 
 
 class Wire:
-    """The stranger's card, raw. Its spoofed neighbour has no stack that would answer."""
+    """The stranger's card, raw. Its spoofed neighbour has no stack that would answer. device: the VRF that the VM's is in."""
 
-    def __init__(self, world):
+    def __init__(self, world, device=None):
         self.world = world
         world.vm.ip(*(f"neigh replace {address} lladdr {host_mac(2)} dev eth2 nud permanent"
                       for address in SPOOFED.values()))
@@ -38,7 +38,7 @@ class Wire:
         world.stranger.sockets.append(self.socket)
         self.socket.settimeout(5)
         self.probe = Udp(world.stranger, "0.0.0.0")
-        self.echo = Udp(world.vm, "0.0.0.0", ECHO_PORT)
+        self.echo = Udp(world.vm, "0.0.0.0", ECHO_PORT, device=device)
 
     def exchange(self, packets):
         """Sends IP packets; returns the IP packets that the VM sends to the spoofed source."""

@@ -18,18 +18,20 @@ def family_of(address):
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def new_socket(namespace, address, kind):
-    """A socket that stays open until it is closed or the world ends."""
+def new_socket(namespace, address, kind, device=None):
+    """A socket that stays open until it is closed or the world ends; device: the interface that it is bound to."""
     with namespace.inside():
         made = socket.socket(family_of(address), kind)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if device:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
     namespace.sockets.append(made)
     return made
 
 
-def connect(namespace, address, port, source="", source_port=0, timeout=SILENCE_SECONDS):
+def connect(namespace, address, port, source="", source_port=0, timeout=SILENCE_SECONDS, device=None):
     """A TCP connection, or None when nothing answered."""
-    made = new_socket(namespace, address, socket.SOCK_STREAM)
+    made = new_socket(namespace, address, socket.SOCK_STREAM, device)
     made.settimeout(timeout)
     try:
         if source or source_port:
@@ -44,9 +46,9 @@ def connect(namespace, address, port, source="", source_port=0, timeout=SILENCE_
     return made
 
 
-def is_open(namespace, address, port, source=""):
+def is_open(namespace, address, port, source="", device=None):
     """Whether a TCP connection comes about. That a port answers with a reset is an error."""
-    made = connect(namespace, address, port, source)
+    made = connect(namespace, address, port, source, device=device)
     if made:
         made.close()
     return made is not None
@@ -55,9 +57,9 @@ def is_open(namespace, address, port, source=""):
 class Listener:
     """A TCP listener; dual_stack makes a wildcard one for both families."""
 
-    def __init__(self, namespace, address, port, dual_stack=False):
+    def __init__(self, namespace, address, port, dual_stack=False, device=None):
         self.port = port
-        self.socket = new_socket(namespace, address, socket.SOCK_STREAM)
+        self.socket = new_socket(namespace, address, socket.SOCK_STREAM, device)
         if self.socket.family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual_stack)
         self.socket.bind((address, port))
@@ -145,9 +147,9 @@ def _hears(speaker, hearer):
 class Udp:
     """A UDP socket. hears(): whether what another sends arrives; answers go to whoever sent last."""
 
-    def __init__(self, namespace, address, port=0, connected_to=None):
+    def __init__(self, namespace, address, port=0, connected_to=None, device=None):
         self.namespace = namespace
-        self.socket = new_socket(namespace, address, socket.SOCK_DGRAM)
+        self.socket = new_socket(namespace, address, socket.SOCK_DGRAM, device)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
         self.socket.bind((address, port))
         self.peer = connected_to
