@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -219,12 +220,15 @@ static void compare_ports(
 	compare_range(builder, operation, &first_be, &last_be, sizeof(first_be));
 }
 
-void match_loopback(struct rule_builder *builder)
+void match_interface(struct rule_builder *builder, uint32_t index)
 {
-	const uint32_t index = LOOPBACK_INDEX;
-
 	load_meta(builder, NFT_META_IIF, 0);
 	compare(builder, NFT_CMP_EQ, &index, sizeof(index));
+}
+
+void match_loopback(struct rule_builder *builder)
+{
+	match_interface(builder, LOOPBACK_INDEX);
 }
 
 void match_family(struct rule_builder *builder, uint8_t family)
@@ -241,17 +245,28 @@ void match_protocol(struct rule_builder *builder, uint8_t l4proto)
 	compare(builder, NFT_CMP_EQ, &l4proto, sizeof(l4proto));
 }
 
-void match_bridged(struct rule_builder *builder)
+static void match_kind(struct rule_builder *builder, const char kind[static IFNAMSIZ])
 {
-	static const char kind[16] = "bridge"; /* the register's length: IFNAMSIZ */
-
 	load_meta(builder, NFT_META_IIFKIND, 0);
-	compare(builder, NFT_CMP_EQ, kind, sizeof(kind));
+	compare(builder, NFT_CMP_EQ, kind, IFNAMSIZ);
 }
 
-void match_not_local(struct rule_builder *builder)
+void match_bridged(struct rule_builder *builder)
 {
-	const uint32_t unicast = RTN_UNICAST;
+	static const char kind[IFNAMSIZ] = "bridge";
+
+	match_kind(builder, kind);
+}
+
+void match_vrf(struct rule_builder *builder)
+{
+	static const char kind[IFNAMSIZ] = "vrf";
+
+	match_kind(builder, kind);
+}
+
+static void load_destination_type(struct rule_builder *builder)
+{
 	struct nftnl_expr *fib = add(builder, "fib");
 
 	if (!fib)
@@ -259,7 +274,23 @@ void match_not_local(struct rule_builder *builder)
 	nftnl_expr_set_u32(fib, NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_DADDR);
 	nftnl_expr_set_u32(fib, NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE);
 	nftnl_expr_set_u32(fib, NFTNL_EXPR_FIB_DREG, NFT_REG_1);
+}
+
+void match_not_local(struct rule_builder *builder)
+{
+	const uint32_t unicast = RTN_UNICAST;
+
+	load_destination_type(builder);
 	compare(builder, NFT_CMP_EQ, &unicast, sizeof(unicast));
+}
+
+void match_elsewhere(struct rule_builder *builder)
+{
+	/* The kernel compares bytes: numbers below 256 keep their order in either byte order. */
+	const uint32_t first = RTN_LOCAL, last = RTN_MULTICAST;
+
+	load_destination_type(builder);
+	compare_range(builder, NFT_RANGE_NEQ, &first, &last, sizeof(first));
 }
 
 void match_port(struct rule_builder *builder, uint8_t l4proto, enum gate_set set)

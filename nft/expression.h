@@ -29,11 +29,16 @@ void rule_begin(struct rule_builder *builder, const char *chain);
 void rule_end(struct rule_builder *builder, const char *comment);
 
 /* Matches. */
+void match_interface(struct rule_builder *builder, uint32_t index); /* iif eth0 */
 void match_loopback(struct rule_builder *builder); /* iif lo */
 void match_family(struct rule_builder *builder, uint8_t family); /* meta nfproto */
 void match_protocol(struct rule_builder *builder, uint8_t l4proto); /* meta l4proto */
 void match_bridged(struct rule_builder *builder); /* meta iifkind "bridge" */
+void match_vrf(struct rule_builder *builder); /* meta iifkind "vrf" */
 void match_not_local(struct rule_builder *builder); /* fib daddr type unicast */
+/* The same, or nowhere: fib daddr type != local-multicast (broadcast and anycast are in between).
+ */
+void match_elsewhere(struct rule_builder *builder);
 void match_port(
 	struct rule_builder *builder, uint8_t l4proto, enum gate_set set); /* tcp dport @set */
 void match_port_range(struct rule_builder *builder, uint8_t l4proto,

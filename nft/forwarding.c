@@ -26,6 +26,8 @@ int forwarding_open(struct forwarding **ret)
 		status = netlink_join(forwarding->netlink, RTNLGRP_IPV4_NETCONF);
 	if (status == 0)
 		status = netlink_join(forwarding->netlink, RTNLGRP_IPV6_NETCONF);
+	if (status == 0)
+		status = netlink_join(forwarding->netlink, RTNLGRP_LINK);
 	if (status < 0)
 		return status;
 	*ret = TAKE_PTR(forwarding);

@@ -9,12 +9,13 @@
 
 struct forwarding;
 
-/* Watches the setting (rtnetlink(7), RTM_NEWNETCONF). Returns 0 or -errno. */
+/* Watches the setting (rtnetlink(7), RTM_NEWNETCONF), and the interfaces, which may become or join
+ * VRFs (vrfs.h). Returns 0 or -errno. */
 int forwarding_open(struct forwarding **ret);
 struct forwarding *forwarding_free(struct forwarding *forwarding);
 DEFINE_CLEANUP(struct forwarding *, forwarding_free)
 
-/* Readable when it may have changed; forwarding_drain() reads the news away. */
+/* Readable when they may have changed; forwarding_drain() reads the news away. */
 int forwarding_fd(const struct forwarding *forwarding);
 void forwarding_drain(struct forwarding *forwarding);
 

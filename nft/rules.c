@@ -93,6 +93,11 @@ static void granted_rules(struct rule_builder *builder, const struct ruleset *ru
 	rule_end(builder, NULL);
 }
 
+static bool has_vrfs(const struct ruleset *ruleset)
+{
+	return ruleset->vrfs && ruleset->vrfs->exist;
+}
+
 static bool has_always_allow(const struct ruleset *ruleset, uint8_t family)
 {
 	for (size_t i = 0; i < ruleset->n_always_allow; i++)
@@ -238,6 +243,14 @@ static void established_rules(struct rule_builder *builder, const struct ruleset
 	accept_services(builder, ruleset, AF_INET);
 	accept_services(builder, ruleset, AF_INET6);
 
+	/* Also where it is no member any longer: whatever passes here begins nothing. */
+	for (size_t i = 0; has_vrfs(ruleset) && i < ruleset->vrfs->n_members; i++) {
+		rule_begin(builder, "established");
+		match_interface(builder, ruleset->vrfs->members[i]);
+		accept_packet(builder);
+		rule_end(builder, "by a VRF: its socket may be found there only");
+	}
+
 	refuse_rest(builder, ruleset, "established",
 		"belongs to no session, and is no attempt to begin one");
 }
@@ -245,15 +258,18 @@ static void established_rules(struct rule_builder *builder, const struct ruleset
 /*
  * Only what is for this host is judged, its broadcast and multicast included. A host that does not
  * forward gets nothing else, but for what a bridge hands to other hosts (br_netfilter shows it to
- * these rules too).
+ * these rules too). With VRFs a host's own address may seem another's, and to have no route at all.
  */
 static void accept_others(
 	struct rule_builder *builder, const char *chain, const struct ruleset *ruleset)
 {
 	rule_begin(builder, chain);
-	if (!ruleset->forwarding)
+	if (!ruleset->forwarding && !has_vrfs(ruleset))
 		match_bridged(builder);
-	match_not_local(builder);
+	if (has_vrfs(ruleset))
+		match_elsewhere(builder);
+	else
+		match_not_local(builder);
 	accept_packet(builder);
 	rule_end(builder, "to another host");
 }
@@ -265,6 +281,13 @@ static void accept_loopback_and_others(
 	match_loopback(builder);
 	accept_packet(builder);
 	rule_end(builder, NULL);
+
+	if (has_vrfs(ruleset)) {
+		rule_begin(builder, chain);
+		match_vrf(builder);
+		accept_packet(builder);
+		rule_end(builder, "judged when it is delivered");
+	}
 
 	accept_others(builder, chain, ruleset);
 }
@@ -446,21 +469,73 @@ static void redirected_rules(struct rule_builder *builder, const struct ruleset 
 	goto_new(builder, "redirected");
 }
 
-static void input_rules(struct rule_builder *builder, const struct ruleset *ruleset)
+static void delivered_rules(struct rule_builder *builder, const struct ruleset *ruleset)
+{
+	/* A link-local session's socket is bound to the member, not to the VRF: it is found no
+	 * more. */
+	rule_begin(builder, "delivered");
+	match_syn(builder, false);
+	accept_packet(builder);
+	rule_end(builder, "a session, or nothing that begins one");
+
+	if (ruleset->destination_nat) {
+		rule_begin(builder, "delivered");
+		match_tracked_established(builder);
+		accept_packet(builder);
+		rule_end(builder, NULL);
+	}
+
+	goto_new(builder, "delivered");
+}
+
+static void delivered_fragment_rules(struct rule_builder *builder, const struct ruleset *ruleset)
 {
 	(void)ruleset;
 
-	rule_begin(builder, "input");
-	match_port(builder, IPPROTO_TCP, SET_MANAGED_TCP);
-	match_translated(builder);
-	goto_chain(builder, "redirected");
+	rule_begin(builder, "delivered_fragment");
+	match_has_ports(builder);
+	accept_packet(builder);
 	rule_end(builder, NULL);
 
-	rule_begin(builder, "input");
-	match_port(builder, IPPROTO_UDP, SET_MANAGED_UDP);
-	match_translated(builder);
-	goto_chain(builder, "redirected");
+	rule_begin(builder, "delivered_fragment");
+	goto_chain(builder, "refuse");
 	rule_end(builder, NULL);
+}
+
+static void input_port_rules(
+	struct rule_builder *builder, const struct ruleset *ruleset, uint8_t l4proto)
+{
+	enum gate_set managed = l4proto == IPPROTO_TCP ? SET_MANAGED_TCP : SET_MANAGED_UDP;
+
+	if (ruleset->destination_nat) {
+		rule_begin(builder, "input");
+		match_port(builder, l4proto, managed);
+		match_translated(builder);
+		goto_chain(builder, "redirected");
+		rule_end(builder, NULL);
+	}
+
+	if (has_vrfs(ruleset)) {
+		rule_begin(builder, "input");
+		match_vrf(builder);
+		match_port(builder, l4proto, managed);
+		goto_chain(builder, "delivered");
+		rule_end(builder, NULL);
+	}
+}
+
+static void input_rules(struct rule_builder *builder, const struct ruleset *ruleset)
+{
+	input_port_rules(builder, ruleset, IPPROTO_TCP);
+	input_port_rules(builder, ruleset, IPPROTO_UDP);
+
+	if (has_vrfs(ruleset)) {
+		rule_begin(builder, "input");
+		match_vrf(builder);
+		match_first_fragment(builder);
+		goto_chain(builder, "delivered_fragment");
+		rule_end(builder, NULL);
+	}
 }
 
 static const struct gate_chain_definition chains[CHAIN_COUNT] = {
@@ -474,6 +549,8 @@ static const struct gate_chain_definition chains[CHAIN_COUNT] = {
 	[CHAIN_PREROUTING] = { "prerouting", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW, prerouting_rules },
 	[CHAIN_ANSWER] = { "answer", -1, 0, answer_rules },
 	[CHAIN_OUTPUT] = { "output", NF_INET_LOCAL_OUT, NF_IP_PRI_RAW, output_rules },
+	[CHAIN_DELIVERED] = { "delivered", -1, 0, delivered_rules },
+	[CHAIN_DELIVERED_FRAGMENT] = { "delivered_fragment", -1, 0, delivered_fragment_rules },
 	[CHAIN_TRACKED] = { "tracked", -1, 0, tracked_rules },
 	[CHAIN_PREROUTING_TRACKED] = { "prerouting_tracked", NF_INET_PRE_ROUTING, NF_IP_PRI_MANGLE,
 		prerouting_tracked_rules },
@@ -491,5 +568,9 @@ bool gate_chain_is_wanted(enum gate_chain chain, const struct ruleset *ruleset)
 	/* Without managed UDP ports what this host sends is none of our business. */
 	if (chain == CHAIN_OUTPUT || chain == CHAIN_ANSWER)
 		return ruleset->n_udp > 0;
+	if (chain == CHAIN_DELIVERED || chain == CHAIN_DELIVERED_FRAGMENT)
+		return has_vrfs(ruleset);
+	if (chain == CHAIN_INPUT && has_vrfs(ruleset))
+		return true;
 	return chain < FIRST_TRACKED_CHAIN || ruleset->destination_nat;
 }

@@ -10,10 +10,16 @@
  *
  * Where the host does destination NAT, UDP, and TCP that is no bare SYN, is judged after connection
  * tracking (prerouting_tracked), and what a redirect brings to a managed port is judged at input.
+ *
+ * What comes in by a VRF passes prerouting twice: from an interface that belongs to it, then from
+ * the VRF. The first time no socket is found that is bound to the VRF, and kernels before 6.16 take
+ * a VRF's addresses for other hosts'. So what begins anything is judged at input, where it is
+ * delivered, whether or not it was judged the first time; the second time tells nothing more.
  */
 
 #include "address.h"
 #include "nft/elements.h"
+#include "nft/vrfs.h"
 
 /* netlink group (NFLOG) that tells of each new connection that a grant lets in */
 #define GATE_LOG_GROUP 19015
@@ -30,11 +36,14 @@ enum gate_chain {
 	CHAIN_PREROUTING,
 	CHAIN_ANSWER,
 	CHAIN_OUTPUT, /* these two only with managed UDP ports */
+	/* only with VRFs */
+	CHAIN_DELIVERED,
+	CHAIN_DELIVERED_FRAGMENT,
 	/* only with destination NAT */
 	CHAIN_TRACKED,
 	CHAIN_PREROUTING_TRACKED,
 	CHAIN_REDIRECTED,
-	CHAIN_INPUT,
+	CHAIN_INPUT, /* also with VRFs */
 	CHAIN_COUNT,
 };
 
@@ -52,6 +61,7 @@ struct ruleset {
 	uint64_t trial_ms;
 	bool destination_nat;
 	bool forwarding; /* packets may be for others, and which are is looked up for each */
+	const struct vrfs *vrfs; /* NULL: none */
 	bool owned;
 	/* No grant of a prefix is in force, so none is looked for: an empty set of ranges costs as
 	 * much to ask as a full one. */

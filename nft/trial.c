@@ -43,6 +43,7 @@ static void make_gate(struct outcome *outcome)
 			.timeout_ms = 60000 },
 	};
 	static const struct element_list list = { .elements = grants, .n = N_ELEMENTS(grants) };
+	static const struct vrfs vrfs = { .exist = true, .members = { 2 }, .n_members = 1 };
 	const struct ruleset ruleset = {
 		.tcp = tcp,
 		.n_tcp = N_ELEMENTS(tcp),
@@ -52,6 +53,7 @@ static void make_gate(struct outcome *outcome)
 		.n_always_allow = 1,
 		.destination_nat = true,
 		.forwarding = true,
+		.vrfs = &vrfs,
 		.owned = true,
 	};
 	_cleanup_(gate_freep) struct gate *gate = NULL;

@@ -83,6 +83,7 @@ struct agent {
 	bool udp_to_keep; /* sessions that are older than the gate are not all in it yet */
 	bool destination_nat;
 	bool forwards; /* this host does, as the rules take it */
+	struct vrfs vrfs; /* likewise */
 
 	struct varlink_server *server;
 	struct callers callers;

@@ -66,6 +66,7 @@ static int wanted_init(struct wanted *wanted, const struct agent *agent)
 	wanted->ruleset.trial_ms = trial_usec > 0 ? trial_usec / USEC_PER_MSEC + 1 : 0;
 	wanted->ruleset.destination_nat = agent->destination_nat;
 	wanted->ruleset.forwarding = agent->forwards;
+	wanted->ruleset.vrfs = &agent->vrfs;
 	wanted->ruleset.owned = true;
 	wanted_point(wanted);
 	return status;
@@ -120,6 +121,10 @@ static int wanted_grants(struct agent *agent, struct element_list *ret)
 /* What the rules depend on besides the configuration. */
 static int look_at_host(struct agent *agent)
 {
+	int status = vrfs_read(&agent->vrfs);
+
+	if (status < 0)
+		return status;
 	agent->forwards = forwarding_is_on();
 	switch (agent->config->destination_nat) {
 	case DESTINATION_NAT_YES:
@@ -352,12 +357,14 @@ static void audit_destination_nat(struct agent *agent)
 static void follow_host(struct agent *agent)
 {
 	bool translated = agent->destination_nat, forwarded = agent->forwards;
+	struct vrfs vrfs = agent->vrfs;
 
 	if (look_at_host(agent) < 0) {
 		retry_later(agent); /* which looks again */
 		return;
 	}
-	if (agent->destination_nat == translated && agent->forwards == forwarded)
+	if (agent->destination_nat == translated && agent->forwards == forwarded &&
+		vrfs_are_same(&agent->vrfs, &vrfs))
 		return;
 	if (gatekeeper_install(agent) == 0 && agent->destination_nat != translated)
 		audit_destination_nat(agent);
