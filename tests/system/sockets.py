@@ -9,7 +9,8 @@ import struct
 from world import SLOWNESS
 
 ANSWER_SECONDS = 5.0 * SLOWNESS  # for what must come: retransmissions included
-SILENCE_SECONDS = 0.3 * SLOWNESS  # for what must not: a packet takes some 50 microseconds here
+# For what must not: a packet takes some 50 microseconds here, and not much longer where other things do.
+SILENCE_SECONDS = 0.3 * min(SLOWNESS, 6)
 
 _serial = itertools.count()
 
