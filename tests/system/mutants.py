@@ -78,7 +78,7 @@ MUTANTS = {
         RULES, without_rule("established_rules", "match_tracked_established"),
         "published_container_live and nft-4"),
     "redirects not judged": (
-        RULES, without_rule("input_rules", "match_translated"), "no_way_round and nft-4"),
+        RULES, without_rule("input_port_rules", "match_translated"), "no_way_round and nft-4"),
     "redirects judged by their target": (
         RULES, without_rule("redirected_rules", "match_original_port"),
         "between_managed_ports and nft-4"),
