@@ -267,3 +267,13 @@ UDP_PACKETS = {
     "datagram whose first fragment is its header": (
         lambda c: c.fragments(c.transport(c.udp(b"x" * 100)), [8], 17), True),
 }
+
+
+def assert_portless_fragment_refused(agent, wire, craft):
+    """It is answered as long as there is no gate: then the agent is started."""
+    make, _ = TCP6_PACKETS["first fragment with no upper header"]
+    assert wire.exchange(make(craft))[:1], "no answer even without a gate"
+    agent.start()
+    before = agent.call("Status")["refusedPackets"]
+    assert not wire.exchange(make(craft))
+    assert agent.call("Status")["refusedPackets"] > before

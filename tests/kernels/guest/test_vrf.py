@@ -13,7 +13,7 @@ import pytest
 
 from harness import Listener, Session, Udp, await_, is_open
 from nat import NftNat
-from packets import TCP6_PACKETS, Craft, Wire
+from packets import Craft, Wire, assert_portless_fragment_refused
 
 VRF, TABLE = "mgmt", 100
 SECOND = {4: "198.51.100.1", 6: "2001:db8:51::1"}
@@ -179,10 +179,4 @@ def chain(vm, name):
 
 @pytest.mark.parametrize("vm", ["router"], indirect=True)
 def test_first_fragments_without_ports_are_refused_in_a_vrf(world, agent, vm):
-    wire, craft = Wire(world, device=VRF), Craft(6, SECOND[6], 22)
-    make, _ = TCP6_PACKETS["first fragment with no upper header"]
-    assert wire.exchange(make(craft))[:1], "no answer even without a gate"
-    agent.start()
-    before = agent.call("Status")["refusedPackets"]
-    assert not wire.exchange(make(craft))
-    assert agent.call("Status")["refusedPackets"] > before
+    assert_portless_fragment_refused(agent, Wire(world, device=VRF), Craft(6, SECOND[6], 22))
