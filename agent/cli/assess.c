@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "agent/cli/assessment.h"
 #include "agent/cli/output.h"
@@ -187,22 +186,13 @@ static bool has_proposal(const struct assessment *assessment)
 	return false;
 }
 
-/* Also where the shell has just made the file, to take the proposal. */
-static bool is_whole(const struct survey *survey)
-{
-	struct stat status;
-
-	return survey->config_status == -ENOENT ||
-		(stat(survey->config_path, &status) == 0 && status.st_size == 0);
-}
-
 static void write_proposal(const struct assessment *assessment, FILE *file)
 {
 	const struct origin *origin = &assessment->survey->origin;
 	char source[PREFIX_STRING_MAX];
 
-	proposal_write(file, assessment->exposures, assessment->n, is_whole(assessment->survey),
-		assessment->survey->config,
+	proposal_write(file, assessment->exposures, assessment->n,
+		assessment->survey->has_no_config, assessment->survey->config,
 		origin->family == AF_UNSPEC
 			? NULL
 			: address_format(origin->family, &origin->source, source));

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/cli/client.h"
@@ -156,16 +157,18 @@ static int find_agent(struct survey *survey, const char *config_path)
 
 static int look_at_agent(struct survey *survey, const char *config_path)
 {
+	struct stat status;
 	int r = find_agent(survey, config_path);
 
 	if (r < 0)
 		return r;
+	survey->has_no_config = survey->config_status == -ENOENT ||
+		(stat(survey->config_path, &status) == 0 && status.st_size == 0);
 	if (survey->status)
 		return take_from_agent(survey);
 	if (survey->config)
 		return take_from_config(survey);
-	survey->managed_is_known =
-		survey->config_status == -ENOENT && survey->agent_status == -ENOENT;
+	survey->managed_is_known = survey->has_no_config && survey->agent_status == -ENOENT;
 	return 0;
 }
 

@@ -36,6 +36,7 @@ struct survey {
 	int config_status; /* 0; -ENOENT, -EACCES, -EINVAL, … with config_error */
 	char *config_error;
 	struct config *config; /* NULL: see there */
+	bool has_no_config; /* also where the shell has just made the file, to take a proposal */
 
 	const char *socket;
 	int agent_status; /* 0: status is there; VARLINK_ERROR: not for this user; -errno */

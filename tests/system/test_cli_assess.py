@@ -125,6 +125,8 @@ def test_the_proposal_guards(world, agent, outside, tmp_path):
     assert text.count("max_request_access_duration = PT3H") == 5
     none.touch()  # as "> agent.conf" does
     assert run(agent, "assess", "--propose", config=none, environment=origin).stdout == text
+    nameless = ("unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /etc/machine-id && "$@"', "sh")
+    assert run(agent, "assess", "--propose", config=none, environment=origin, wrapper=nameless).stdout == text
     agent.config_path.write_text(text.replace("[agent]", f"""[agent]
 trust = {agent.trust_path}
 state_directory = {tmp_path}/state
