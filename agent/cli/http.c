@@ -168,8 +168,14 @@ static int explain(const struct http *http, CURLcode code, const char *detail,
 				  "FILE"
 				: "");
 	case CURLE_SSL_CACERT_BADFILE:
-		return fail(answer, HTTP_UNTRUSTED, "%s: no certificates can be read from it (%s)",
-			http->ca ? http->ca : "the system's authorities", reason);
+		return http->ca
+			? fail(answer, HTTP_UNTRUSTED,
+				  "%s: no certificates can be read from it (%s)", http->ca, reason)
+			: fail(answer, HTTP_UNTRUSTED,
+				  "this system has no authorities that it trusts (%s): install "
+				  "ca-certificates, or give your own authority's certificate "
+				  "with --ca FILE",
+				  reason);
 	case CURLE_SSL_CONNECT_ERROR:
 		/* Also what a server does that is just going away. */
 		return fail(answer, HTTP_BROKEN,

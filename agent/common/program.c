@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <systemd/sd-daemon.h>
 
+#include "agent/common/notify.h"
 #include "agent/common/program.h"
 #include "agent/common/times.h"
 
@@ -103,9 +103,9 @@ static int on_hangup(sd_event_source *source, const struct signalfd_siginfo *inf
 	const struct hangup *hangup = userdata;
 
 	(void)source, (void)info;
-	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%ju", (uintmax_t)clock_monotonic_usec());
+	notify("RELOADING=1\nMONOTONIC_USEC=%ju", (uintmax_t)clock_monotonic_usec());
 	hangup->reload(hangup->userdata);
-	sd_notify(0, "READY=1");
+	notify("READY=1");
 	return 0;
 }
 
@@ -121,11 +121,11 @@ int program_loop(sd_event *event, void (*reload)(void *userdata), void *userdata
 	if (r >= 0 && reload)
 		r = sd_event_add_signal(event, &source, SIGHUP, on_hangup, &hangup);
 	if (r >= 0)
-		r = sd_event_set_watchdog(event, true);
+		r = notify_watchdog(event);
 	if (r >= 0) {
-		sd_notify(0, "READY=1");
+		notify("READY=1");
 		r = sd_event_loop(event);
-		sd_notify(0, "STOPPING=1");
+		notify("STOPPING=1");
 	}
 	sd_event_source_unref(source);
 	return r;

@@ -3,9 +3,9 @@
 /* jitgate-poll: arguments, configuration, privilege, the loop. */
 
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
 #include "agent/common/log.h"
+#include "agent/common/notify.h"
 #include "agent/common/program.h"
 #include "agent/poll/poll.h"
 #include "agent/poll/privilege.h"
@@ -40,7 +40,7 @@ static void print_help(void)
 static int nothing_to_do(const char *path)
 {
 	log_line(LOG_INFO, "%s has no [feed] with a url: there is nothing to do", path);
-	sd_notify(0, "READY=1\nSTATUS=There is no feed");
+	notify("READY=1\nSTATUS=There is no feed");
 	return EXIT_SUCCESS;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
-#include "agent/common/times.h"
 #include "agent/common/log.h"
+#include "agent/common/notify.h"
+#include "agent/common/times.h"
 #include "agent/poll/report.h"
 
 #define CONTACT_USEC (5 * USEC_PER_SEC) /* contacts are told jitgated no more often */
@@ -72,7 +72,7 @@ void report_contact(struct report *report)
 	report->message[0] = '\0';
 	if (is_new) {
 		log_line(LOG_INFO, "%s answers", report->url);
-		sd_notifyf(0, "STATUS=%s answers", report->url);
+		notify("STATUS=%s answers", report->url);
 	}
 	if (is_new || report->changed || now_usec - report->sent_usec >= CONTACT_USEC)
 		report_send(report);
@@ -102,7 +102,7 @@ void report_failure(struct report *report, enum feed_state state, const char *me
 		log_line(state == FEED_UNAUTHORIZED ? LOG_ERR : LOG_WARNING,
 			"%s: %s; asking again until it answers", report->url, message);
 	if (is_other)
-		sd_notifyf(0, "STATUS=%s: %s", report->url, message);
+		notify("STATUS=%s: %s", report->url, message);
 	if (is_other || report->changed)
 		report_send(report);
 }

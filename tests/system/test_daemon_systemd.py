@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A good service: says how it is, stops cleanly, and sleeps when there is nothing to do."""
 
+import contextlib
 import pathlib
 import signal
+import socket
 import threading
 import time
 
@@ -48,6 +50,31 @@ def test_it_keeps_the_watchdog_quiet(agent):
         messages.append(agent.receive_notification(watchdog))
     assert ["READY=1"] in messages
     assert time.monotonic() - begin < 6 * watchdog
+
+
+def fill(path):
+    """Until there is no room for who sends there, as when systemd has crashed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(BlockingIOError):
+        sender.setblocking(False)
+        sender.connect(str(path))
+        while True:
+            sender.send(b"STATUS=")
+
+
+def test_a_service_manager_that_reads_nothing_holds_nothing_up(world, agent):
+    Listener(world.vm, "0.0.0.0", 22)
+    agent.environment["WATCHDOG_USEC"] = "100000"
+    agent.start()
+    fill(agent.directory / "notify")
+    agent.configure({"ssh": {"number": 22}, "rdp": {"number": 3389}})
+    agent.process.send_signal(signal.SIGHUP)
+    agent.await_audit("configuration_reloaded")
+    agent.grant("22/tcp", "192.0.2.7")
+    assert is_open(world.requester, "192.0.2.1", 22)
+    while agent.receive_notification(10) != ["WATCHDOG=1"]:
+        pass
+    fill(agent.directory / "notify")
+    assert agent.stop() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

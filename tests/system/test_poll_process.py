@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The process: without privilege, small, asleep when idle, and a good service."""
 
+import contextlib
 import json
 import os
 import pwd
+import select
 import signal
 import subprocess
 import threading
@@ -12,7 +14,7 @@ import pytest
 
 from feed import USER, Between
 from harness import BUILD, SANITIZED, VarlinkError, await_
-from test_daemon_systemd import counters
+from test_daemon_systemd import counters, fill
 
 
 @pytest.fixture
@@ -169,6 +171,41 @@ def test_it_keeps_the_watchdog_quiet(agent, feed, poll):
     n = 0
     while n < 5:
         n += poll._notify.recv(4096) == b"WATCHDOG=1"
+
+
+def test_a_service_manager_that_reads_nothing_holds_nothing_up(running):
+    agent, feed, poll = running
+    fill(agent.directory / "notify-poll")
+    feed.close()
+    poll.await_state("backing_off")
+    feed.open()
+    feed.add(agent.sign_grant("22/tcp", "192.0.2.7", jti="g"))
+    agent.await_state("g", "active", 20)
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up(agent, feed, poll):
+    """It goes on where somebody reads again, and tells that some is lost."""
+    os.mkfifo(poll.log_path)
+    reader = os.open(poll.log_path, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(poll.log_path, os.O_WRONLY | os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.close(writer)
+    poll.configure(feed.url)
+    agent.start()
+    poll.start()
+    feed.add(agent.sign_grant("22/tcp", "192.0.2.7", jti="g"))
+    agent.await_state("g", "active")
+    with contextlib.suppress(BlockingIOError):
+        while os.read(reader, 65536):
+            pass
+    feed.close()
+    await_(lambda: select.select([reader], [], [], 0)[0], what="a line")
+    assert b"(1 line before it was lost)\n" in os.read(reader, 65536)
+    poll.stop()
+    os.close(reader)
+    poll.log_path.unlink()
 
 
 def rests(*pids):
