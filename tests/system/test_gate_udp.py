@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """UDP: there is no session that the kernel knows; the gate remembers flows."""
 
+import json
 import math
 import time
 
@@ -108,6 +109,28 @@ def test_a_granted_flow_goes_on_after_the_grant_and_a_new_one_does_not(world, ag
     agent.kill()
     agent.start()
     assert server.hears(client, address, 53), "a restart cut the flow"
+
+
+def seconds_left(vm, family):
+    """Of the one flow that the gate knows."""
+    answer = json.loads(vm.run("nft", "-j", "list", "set", "inet", "jitgate", f"flows{family}"))
+    flow, = next(one["set"] for one in answer["nftables"] if "set" in one)["elem"]
+    return flow["elem"]["expires"]
+
+
+@families
+def test_each_packet_renews_a_flow_that_has_180_s(world, agent, family):
+    """Whichever way it goes."""
+    vm, source, address = world.vm, world.requester.address(family), world.vm.address(family)
+    server, client = Udp(vm, any_address(family), 53), Udp(world.requester, any_address(family))
+    agent.start()
+    agent.grant("53/udp", source)
+    assert server.hears(client, address, 53)
+    for hears in (lambda: server.hears(client, address, 53), lambda: client.hears(server, source, client.port)):
+        await_(lambda: 150 < seconds_left(vm, family) < 178, what="time passes")
+        before = seconds_left(vm, family)
+        assert hears()
+        assert before < seconds_left(vm, family) <= 180
 
 
 @families
