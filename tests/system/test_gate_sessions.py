@@ -109,15 +109,16 @@ def test_sessions_that_a_grant_let_in_outlive_it(world, agent, family, bound):
     assert not is_open(requester, address, 22)
 
 
-def test_sessions_begin_and_end_in_good_order(world, agent):
+@pytest.mark.parametrize("family", [4, 6])
+def test_sessions_begin_and_end_in_good_order(world, agent, family):
     """The last packets of a handshake and of a close come when the kernel has no full socket: they
     get through also when the grant that let the session in has ended meanwhile."""
-    vm, requester = world.vm, world.requester
-    listener = Listener(vm, "0.0.0.0", 22)
-    wire, craft = Wire(world), Craft(4, vm.v4, 22)
+    requester, address = world.requester, world.vm.address(family)
+    listener = Listener(world.vm, "::", 22, dual_stack=True)
+    wire, craft = Wire(world), Craft(family, address, 22)
     agent.start()
-    grants = [agent.grant("22/tcp", source) for source in (requester.v4, craft.source)]
-    closed_by_client, closed_by_server = (Session(requester, vm.v4, listener) for _ in range(2))
+    grants = [agent.grant("22/tcp", source) for source in (requester.address(family), craft.source)]
+    closed_by_client, closed_by_server = (Session(requester, address, listener) for _ in range(2))
     syn = craft.tcp()
     answer, = wire.exchange([syn])
     for grant in grants:
