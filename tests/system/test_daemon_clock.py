@@ -91,13 +91,16 @@ def test_a_scheduled_grant_survives_the_daemon(agent):
 
 def test_a_scheduled_grant_that_began_while_no_daemon_ran(agent):
     agent.start()
-    begin = math.ceil(time.time())
-    agent.grant("22/tcp", "192.0.2.7", jti="g", nbf=begin, exp=begin + 60)
+    begin = math.ceil(time.time() + lasting(0.5))
+    document = agent.sign_grant("22/tcp", "192.0.2.7", jti="g", nbf=begin, exp=begin + 60)
+    assert agent.submit(document)["state"] == "scheduled"
     agent.kill()
+    assert not agent.audit("grant_active"), "too late to tell"
     await_(lambda: time.time() > begin, what="its beginning")
     agent.start()
     agent.await_state("g", "active")
     assert_as_granted(agent)
+    assert len(agent.audit("grant_active")) == 1
 
 
 def test_a_scheduled_grant_that_passed_while_the_daemon_stood_still(agent):

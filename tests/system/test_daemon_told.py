@@ -4,6 +4,7 @@
 import contextlib
 import itertools
 import json
+import math
 import time
 import uuid
 
@@ -12,8 +13,8 @@ import pytest
 from agent import VM_ID
 from faults import Fault
 from forge import Forge, grant_claims, revocation_claims
-from harness import VarlinkError, allowing, await_, port_claim
-from kernel import assert_as_granted
+from harness import VarlinkError, allowing, await_, lasting, port_claim
+from kernel import assert_as_granted, parse_time
 
 CALLS_MAX = 200
 
@@ -221,9 +222,12 @@ def test_begun_while_no_daemon_was_there(agent):
 
 def test_the_end_of_a_local_grant(agent):
     agent.start()
-    id = agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.7")], seconds=1, reason="test")["id"]
+    given = agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.7")], seconds=1 + math.ceil(lasting(1)),
+                       reason="test")
+    id = given["id"]
     agent.kill()
-    time.sleep(1.1)
+    assert not agent.audit("grant_expired"), "too late to tell"
+    await_(lambda: time.time() > parse_time(given["expires"]), what="its end")
     for _ in range(3):
         agent.start()
         agent.await_audit("grant_expired")
