@@ -141,6 +141,22 @@ def unfinished(namespace):
             if line.split()[0] not in ("LISTEN", "TIME-WAIT")]
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_where_no_more_sessions_can_be_noted_the_granted_get_in(world, agent, family):
+    """The handshake's last packet finds none then: the grant lets it in once more."""
+    requester, address = world.requester, world.vm.address(family)
+    listener = Listener(world.vm, "::", 22, dual_stack=True)
+    agent.start()
+    agent.grant("22/tcp", requester.address(family))
+    agent.kill()  # now others may fill the set
+    source = {4: "203.0.113.9", 6: "2001:db8:113::9"}[family]
+    others = ", ".join(f"{source} . {port} . {address} . 22" for port in range(1 << 16))
+    world.vm.nft(f"add element inet jitgate sessions{family} {{ {others} }}")
+    one_more = f"add element inet jitgate sessions{family} {{ {source} . 1 . {address} . 23 }}"
+    assert world.vm.call("nft", one_more).returncode != 0, "it has room"
+    assert Session(requester, address, listener).works()
+
+
 @pytest.mark.parametrize("how", ["revocation", "expiry"])
 @pytest.mark.parametrize("published", [False, True], ids=["local", "container"])
 def test_kill_ends_the_sessions_of_the_grant_and_no_others(world, agent, how, published):
