@@ -476,8 +476,7 @@ static void the_example_shows_the_defaults(void **state)
 	const char *agent;
 
 	(void)state;
-	if (!text)
-		skip();
+	assert_non_null(text); /* tests run at the top of the tree */
 	for (size_t i = 0; i < N_ELEMENTS(names); i++) {
 		char line[80], bare_line[80];
 
