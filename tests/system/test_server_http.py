@@ -299,8 +299,8 @@ def test_a_wrong_configuration_is_told_with_its_place(server, keys, text, messag
         assert str(server.path) in done.stderr
 
 
-def test_the_example_is_what_counts_without_it(server):
-    """Only the key that signs must be there."""
+def test_the_example_is_accepted(server):
+    """Only the key that signs must be there. That it shows the defaults, server_config_test.c says."""
     here = os.path.dirname(os.path.abspath(__file__))
     with open(f"{here}/../../contrib/control-plane/server.conf.example") as file:
         example = file.read()
