@@ -165,6 +165,26 @@ def test_a_redirect_between_managed_ports_needs_the_grant_of_the_port_used(
 
 
 @families
+@kinds
+def test_a_redirect_of_udp_needs_the_grant_of_the_port_used(world, agent, family, kind):
+    vm, address, source = world.vm, world.vm.address(family), world.requester.address(family)
+    anywhere = "::" if family == 6 else "0.0.0.0"
+    server = Udp(vm, anywhere, 53)
+    KINDS[kind](vm, 5353, 53).publish()
+    agent.configure(ports={name: {"number": number, "protocol": "UDP"}
+                           for name, number in (("dns", 53), ("published", 5353))})
+    agent.start()
+    target = agent.grant("53/udp", source)
+    assert server.hears(Udp(world.requester, anywhere), address, 53)
+    assert not server.hears(Udp(world.requester, anywhere), address, 5353), "the target's grant opened the published port"
+    agent.grant("5353/udp", source)
+    agent.revoke(target)
+    assert server.hears(Udp(world.requester, anywhere), address, 5353)
+    assert not server.hears(Udp(world.requester, anywhere), address, 53)
+    assert not server.hears(Udp(world.stranger, anywhere), address, 5353)
+
+
+@families
 def test_flushing_connection_tracking_costs_no_local_session(world, agent, family):
     vm, address = world.vm, world.vm.address(family)
     listener = Listener(vm, "::", 22, dual_stack=True)
