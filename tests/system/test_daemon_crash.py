@@ -8,7 +8,7 @@ import time
 import pytest
 
 from forge import Forge, grant_claims
-from harness import VarlinkError
+from harness import VarlinkError, await_
 from kernel import assert_as_granted, granted
 
 ROUNDS = 16
@@ -107,6 +107,9 @@ def test_killed_at_any_moment(agent, seed):
                    for i in range(SENDERS)]
         for sender in senders:
             sender.start()
+        n_before = len(book.acknowledged)
+        if round % 2:  # else it may be before any answer
+            await_(lambda: len(book.acknowledged) > n_before + 4, what="documents stream in")
         threading.Event().wait(chance.uniform(0, 0.05))  # the moment: any will do
         agent.kill()
         for sender in senders:
