@@ -272,6 +272,14 @@ class Agent:
     def submit(self, document):
         return self.call("Submit", document=document)
 
+    def refusal(self, document):
+        """The code for which it is refused."""
+        try:
+            admitted = self.submit(document)
+        except VarlinkError as error:
+            return error.parameters["code"]
+        raise AssertionError(f"not refused: {admitted}")
+
     def revoke(self, id, **claims):
         """Submits a signed revocation."""
         return self.submit(self.sign("revocation", jti=str(uuid.uuid4()), revokes=[id], **claims))

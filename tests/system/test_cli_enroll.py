@@ -18,7 +18,7 @@ import threading
 
 import pytest
 
-from harness import BUILD, VarlinkError, await_, new_key, run_jitgate
+from harness import BUILD, await_, new_key, run_jitgate
 from plane import VM, Plane, jwks
 
 DONE, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
@@ -643,23 +643,17 @@ def member(agent, machine):
     return machine
 
 
-def refusal(agent, document):
-    with pytest.raises(VarlinkError) as refused:
-        agent.submit(document)
-    return refused.value.parameters["code"]
-
-
 def test_a_running_agent_takes_it_up(agent, member, plane, keys, systemd):
     own = agent.key
     agent.key = keys[0]
     document = agent.sign_grant("22/tcp", "192.0.2.7", aud=VM)
-    assert refusal(agent, document) == "unknown_key"
+    assert agent.refusal(document) == "unknown_key"
     done = member.enroll("--yes", "--replace")
     assert "The running agent has taken it up" in done.stdout
     assert "restart jitgate-poll" in done.stdout
     assert agent.submit(document)["state"] == "active"
     agent.key = own
-    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.8", aud=VM)) == "unknown_key"
+    assert agent.refusal(agent.sign_grant("22/tcp", "192.0.2.8", aud=VM)) == "unknown_key"
 
 
 @pytest.mark.parametrize("existing_config", [False, True], ids=["", "existing"])
@@ -683,9 +677,9 @@ def test_keys_are_rotated(agent, member, plane, keys):
     plane.trust = jwks(*keys)
     agent.key = keys[1]
     document = agent.sign_grant("22/tcp", "192.0.2.7", aud=VM)
-    assert refusal(agent, document) == "unknown_key"
+    assert agent.refusal(document) == "unknown_key"
     member.update(status=REFUSED)
-    assert refusal(agent, document) == "unknown_key"
+    assert agent.refusal(document) == "unknown_key"
     done = member.update("--yes")
     assert "plane-1" in done.stdout and "trusted already" in done.stdout and "new" in done.stdout
     assert agent.submit(document)["state"] == "active"
@@ -696,7 +690,7 @@ def test_keys_are_rotated(agent, member, plane, keys):
     assert [(key["kid"], key["change"]) for key in told["keys"]] == [
         ("plane-2", "kept"), ("plane-1", "removed")]
     agent.key = keys[0]
-    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.9", aud=VM)) == "unknown_key"
+    assert agent.refusal(agent.sign_grant("22/tcp", "192.0.2.9", aud=VM)) == "unknown_key"
     # Only the trust file is another.
     assert VM in member.config.read_text()
     assert len([path for path in plane.paths() if path == "/v1/enroll"]) == 1

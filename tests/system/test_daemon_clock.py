@@ -11,18 +11,12 @@ import pytest
 
 from faults import Faults
 from forge import Forge, grant_claims
-from harness import Listener, VarlinkError, allowing, await_, connect, is_open, lasting
+from harness import Listener, allowing, await_, connect, is_open, lasting
 from kernel import assert_as_granted, granted
 
 LATE_SECONDS = allowing(0.1)  # how long after its end a grant may let someone in
 RETRY_SECONDS = 0.02
 NETLINK_NETFILTER, NFNLGRP_NFTABLES = 12, 7  # <linux/netlink.h>, <linux/netfilter/nfnetlink.h>
-
-
-def refusal(agent, document):
-    with pytest.raises(VarlinkError) as caught:
-        agent.submit(document)
-    return caught.value.parameters["code"]
 
 
 def successes(namespace, listener, until):
@@ -55,7 +49,7 @@ def test_a_grant_ends_on_time(world, agent, alive):
     else:
         agent.await_state("g", "expired")
     assert granted(agent.namespace) == []
-    assert refusal(agent, document) == "expired"
+    assert agent.refusal(document) == "expired"
 
 
 def test_a_scheduled_grant_begins_and_ends_on_time(world, agent):
@@ -155,7 +149,7 @@ def test_times_of_documents(agent):
             ("malformed", dict(iat=now, exp=now)),
             ("malformed", dict(nbf=now + 100, exp=now + 100)),
             ("malformed", dict(iat=now + 10, exp=now + 5))):
-        assert refusal(agent, forge.sign(grant_claims(**claims))) == code, claims
+        assert agent.refusal(forge.sign(grant_claims(**claims))) == code, claims
     for state, claims in (
             ("active", dict(iat=now - 3000, exp=now + 100)),
             ("active", dict(iat=now + 50, exp=now + 100)),
@@ -182,7 +176,7 @@ def test_a_clock_that_is_behind(world, agent):
     assert len(agent.audit("clock_behind")) == 1
     assert not is_open(world.requester, "192.0.2.1", 22)
     assert granted(agent.namespace) == []
-    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.9")) == "clock_behind"
+    assert agent.refusal(agent.sign_grant("22/tcp", "192.0.2.9")) == "clock_behind"
     done = agent.cli("status")
     assert "behind" in (done.stdout + done.stderr).lower()
     assert agent.revoke("to-revoke")["durable"]
@@ -272,4 +266,4 @@ def test_what_the_other_clock_has_ended_outlasts_the_ledger_that_told_it(agent):
     (agent.directory / "run" / "ledger").unlink()
     agent.start()
     assert agent.call("ListGrants")["grants"] == [] and granted(agent.namespace) == []
-    assert refusal(agent, document) in ("revoked", "expired")
+    assert agent.refusal(document) in ("revoked", "expired")

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from forge import Forge, grant_claims
-from harness import VarlinkError, allowing, await_, port_claim
+from harness import allowing, await_, port_claim
 from kernel import assert_as_granted, granted
 
 
@@ -59,12 +59,6 @@ def active(agent):
     return {g["id"]: g["durable"] for g in agent.call("ListGrants")["grants"]}
 
 
-def refusal(agent, document):
-    with pytest.raises(VarlinkError) as caught:
-        agent.submit(document)
-    return caught.value.parameters["code"]
-
-
 def exercise(agent):
     """Grants and a revocation that can't be made durable; all of it survives the daemon."""
     forge = Forge(agent.key)
@@ -82,7 +76,7 @@ def exercise(agent):
         assert record["details"]["durable"] is False and record["details"]["kind"] == kind
     for _ in range(2):
         assert active(agent)["kept"] is False and "revoked" not in active(agent)
-        assert refusal(agent, revoked) == "revoked"
+        assert agent.refusal(revoked) == "revoked"
         assert agent.submit(revocation) == answer
         assert_as_granted(agent)
         agent.kill()
@@ -201,7 +195,7 @@ def test_what_was_shut_while_the_disk_was_full_stays_shut(agent, disk, shut, res
     await_(is_durable, allowing(15), "it is on the disk")
     reboot(agent)
     assert id not in active(agent) and active(agent)["kept"]
-    assert refusal(agent, document) in ("revoked", "source_not_allowed")
+    assert agent.refusal(document) in ("revoked", "source_not_allowed")
     assert is_durable()
     assert_as_granted(agent)
 

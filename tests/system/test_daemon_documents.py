@@ -10,12 +10,6 @@ from harness import Listener, VarlinkError, await_, is_open, lasting, port_claim
 from kernel import assert_as_granted, granted
 
 
-def refusal(agent, document):
-    with pytest.raises(VarlinkError) as caught:
-        agent.submit(document)
-    return caught.value.parameters["code"]
-
-
 def state_of(agent, id):
     return {g["id"]: g["state"] for g in agent.call("ListGrants", all=True)["grants"]}.get(id)
 
@@ -56,9 +50,9 @@ def test_a_document_counts_once(agent, other):
     assert len(agent.audit("document_admitted")) == n_admitted == 3
     assert len(agent.audit("grant_active")) == 1
     agent.revoke("g")
-    assert refusal(agent, other(grant)) == "revoked"
+    assert agent.refusal(other(grant)) == "revoked"
     restart(agent)
-    assert refusal(agent, other(grant)) == "revoked"
+    assert agent.refusal(other(grant)) == "revoked"
     assert granted(agent.namespace) == []
 
 
@@ -69,10 +63,10 @@ def test_an_id_names_one_document(agent):
     agent.submit(forge.sign(claims))
     for other in ({**claims, "exp": claims["exp"] + 1}, {**claims, "sub": "somebody else"},
                   dict(reversed(claims.items()))):
-        assert refusal(agent, forge.sign(other)) == "duplicate_id"
-    assert refusal(agent, forge.revocation("x", jti="g")) == "duplicate_id"
+        assert agent.refusal(forge.sign(other)) == "duplicate_id"
+    assert agent.refusal(forge.revocation("x", jti="g")) == "duplicate_id"
     restart(agent)
-    assert refusal(agent, forge.sign({**claims, "sub": "somebody else"})) == "duplicate_id"
+    assert agent.refusal(forge.sign({**claims, "sub": "somebody else"})) == "duplicate_id"
     assert state_of(agent, "g") == "active"
 
 
@@ -83,7 +77,7 @@ def test_a_revocation_before_its_grant(agent, again):
     assert agent.submit(forge.revocation("g1", "g2"))["durable"]
     again(agent)
     for jti in "g1", "g2":
-        assert refusal(agent, forge.sign(grant_claims(jti=jti))) == "revoked"
+        assert agent.refusal(forge.sign(grant_claims(jti=jti))) == "revoked"
     assert agent.submit(forge.sign(grant_claims(jti="g3")))["state"] == "active"
 
 
@@ -103,7 +97,7 @@ def test_a_revoked_grant_stays_shut(world, agent, how):
             agent.call("Revoke", id="g", reason="again")
     for _ in range(2):
         assert not is_open(world.requester, "192.0.2.1", 22)
-        assert refusal(agent, document) == "revoked"
+        assert agent.refusal(document) == "revoked"
         assert granted(agent.namespace) == []
         restart(agent)
     record = agent.audit("grant_revoked")[0]
@@ -200,10 +194,10 @@ def test_a_policy_tightens(agent):
                                       ("192.0.2.9", 1200, "duration_too_long"),
                                       ("198.51.100.1", 300, "source_not_allowed")):
             document = agent.sign_grant("22/tcp", source, seconds)
-            assert refusal(agent, document) == code
+            assert agent.refusal(document) == code
         for version in 5, 4, 1:
             document = policy(agent, version, policy_port("22/tcp"), jti=f"other-{version}")
-            assert refusal(agent, document) == "stale_policy"
+            assert agent.refusal(document) == "stale_policy"
         restart(agent)
     reasons = {r["grant"]: r["reason"] for r in agent.audit("grant_revoked")}
     assert set(reasons) == {outside, too_long}
@@ -215,8 +209,8 @@ def test_no_policy_opens_what_the_owner_keeps_shut(agent):
                                    "allowed_source_address_prefixes": "192.0.2.0/24"}})
     agent.start()
     agent.submit(policy(agent, 1, policy_port("22/tcp", "*", duration="P30D")))
-    assert refusal(agent, agent.sign_grant("22/tcp", "198.51.100.1", 60)) == "source_not_allowed"
-    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.7", 1200)) == "duration_too_long"
+    assert agent.refusal(agent.sign_grant("22/tcp", "198.51.100.1", 60)) == "source_not_allowed"
+    assert agent.refusal(agent.sign_grant("22/tcp", "192.0.2.7", 1200)) == "duration_too_long"
 
 
 def test_a_policy_makes_ports_managed(world, agent):
@@ -245,12 +239,12 @@ def test_a_policy_that_names_no_port_lets_go(world, agent):
         Listener(world.vm, "0.0.0.0", port)
     agent.submit(policy(agent, 1, policy_port("8080/tcp"), policy_port("22/tcp", "192.0.2.0/25")))
     assert not is_open(world.stranger, "192.0.2.1", 8080)
-    assert refusal(agent, agent.sign_grant("22/tcp", "192.0.2.200")) == "source_not_allowed"
+    assert agent.refusal(agent.sign_grant("22/tcp", "192.0.2.200")) == "source_not_allowed"
     agent.submit(policy(agent, 2))
     for _ in range(2):
         assert is_open(world.stranger, "192.0.2.1", 8080)
         assert not is_open(world.stranger, "192.0.2.1", 22)
-        assert refusal(agent, policy(agent, 1, policy_port("8080/tcp"), jti="late")) == "stale_policy"
+        assert agent.refusal(policy(agent, 1, policy_port("8080/tcp"), jti="late")) == "stale_policy"
         restart(agent)
     agent.grant("22/tcp", "192.0.2.200")
     assert_as_granted(agent)

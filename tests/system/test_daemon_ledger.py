@@ -14,7 +14,7 @@ import pytest
 
 from faults import Fault
 from forge import Forge, encode, grant_claims
-from harness import Listener, VarlinkError, allowing, await_, is_open, new_key, port_claim
+from harness import Listener, allowing, await_, is_open, new_key, port_claim
 from kernel import assert_as_granted, granted
 
 
@@ -133,12 +133,6 @@ def test_garbage_lines_are_passed_over(filled, garbage):
     assert_as_granted(agent)
 
 
-def refusal(agent, document):
-    with pytest.raises(VarlinkError) as caught:
-        agent.submit(document)
-    return caught.value.parameters["code"]
-
-
 def test_a_deadline_that_was_raised_extends_nothing(filled):
     agent = filled
     records = read_records(agent)
@@ -237,7 +231,7 @@ def test_an_expired_grant_does_not_come_back_by_the_ledger(agent):
     agent.kill()
     start_with(agent, content)
     assert active(agent) == [] and granted(agent.namespace) == []
-    assert refusal(agent, document) == "expired"
+    assert agent.refusal(document) == "expired"
 
 
 def test_local_grants_end_at_a_reboot(agent):
@@ -277,7 +271,7 @@ def test_a_ledger_is_written_anew_when_most_of_it_is_over(agent):
     agent.kill()
     agent.start()
     assert active(agent) == ["kept"]
-    assert refusal(agent, forge.sign(grant_claims(jti="never-came"))) == "revoked"
+    assert agent.refusal(forge.sign(grant_claims(jti="never-came"))) == "revoked"
 
 
 def test_revocations_do_not_stay_for_ever(agent):
@@ -328,12 +322,12 @@ def test_a_ledger_that_is_not_read_to_its_end_opens_nothing(parted, faults):
             unread += told
             assert told[0]["details"] == {"unread": True} and told[0]["reason"] == "Input/output error"
             assert active(agent) == [] and granted(agent.namespace) == []
-            assert refusal(agent, agent.documents["b"]) == "ledger_unread"
-            assert refusal(agent, forge.sign(grant_claims(jti="new"))) == "ledger_unread"
+            assert agent.refusal(agent.documents["b"]) == "ledger_unread"
+            assert agent.refusal(forge.sign(grant_claims(jti="new"))) == "ledger_unread"
             assert ledger_path(agent).read_bytes() == content, "it is left alone"
             agent.reload()
         assert active(agent) == ["a", "c"]
-        assert refusal(agent, agent.documents["b"]) == "revoked"
+        assert agent.refusal(agent.documents["b"]) == "revoked"
         agent.kill()
     assert sum(f"{agent.directory}/state " in record["message"] for record in unread) > 1
     assert any(f"{agent.directory}/run " in record["message"] for record in unread)
@@ -421,9 +415,9 @@ def test_a_ledger_that_can_t_be_opened_opens_nothing(filled):
     path.symlink_to("aside")
     agent.start()
     assert active(agent) == [] and len(agent.audit("ledger_damaged")) == 1
-    assert refusal(agent, agent.documents["b"]) == "ledger_unread"
+    assert agent.refusal(agent.documents["b"]) == "ledger_unread"
     path.unlink()
     path.with_name("aside").rename(path)
     agent.reload()
     assert active(agent) == ["a", "c"]
-    assert refusal(agent, agent.documents["b"]) == "revoked"
+    assert agent.refusal(agent.documents["b"]) == "revoked"

@@ -13,7 +13,7 @@ import pytest
 from agent import VM_ID
 from faults import Fault
 from forge import Forge, grant_claims, revocation_claims
-from harness import VarlinkError, allowing, await_, lasting, port_claim
+from harness import allowing, await_, lasting, port_claim
 from kernel import assert_as_granted, parse_time
 
 CALLS_MAX = 200
@@ -34,12 +34,6 @@ class Told:
     def assert_once(self, *expected):
         for type, id in expected:
             assert self.n(type, id) == 1, (type, id, self.records)
-
-
-def refusal(agent, document):
-    with pytest.raises(VarlinkError) as caught:
-        agent.submit(document)
-    return caught.value.parameters["code"]
 
 
 def is_active(agent, id):
@@ -367,7 +361,7 @@ def test_what_a_start_does_not_allow_any_more_has_ended(world, agent, reboots):
         assert told.n("grant_revoked", "kept") == 0
         assert is_active(agent, "kept") and not any(is_active(agent, id) for id in ended)
         assert_as_granted(agent)
-        assert refusal(agent, documents["wide"]) == "revoked"
+        assert agent.refusal(documents["wide"]) == "revoked"
         start(ports)
     reasons = {record["grant"]: record["reason"] for record in agent.audit("grant_revoked")}
     assert "198.51.100.7" in reasons["wide"] and agent.cli("audit", "verify").returncode == 0

@@ -25,12 +25,6 @@ def write_trust(agent, *keys, **narrowing):
     agent.trust_path.write_text(json.dumps(content))
 
 
-def refusal(agent, document):
-    with pytest.raises(VarlinkError) as caught:
-        agent.submit(document)
-    return caught.value.parameters["code"]
-
-
 def active(agent):
     return sorted(g["id"] for g in agent.call("ListGrants")["grants"] if g["state"] == "active")
 
@@ -52,8 +46,8 @@ def test_a_narrowed_key(agent, second_key):
     agent.start()
     sign = agent.sign_grant
     agent.submit(sign("22/tcp", "*", 500, key=second_key))
-    assert refusal(agent, sign("53/udp", "*", 500, key=second_key)) == "port_not_managed"
-    assert refusal(agent, sign("22/tcp", "*", 700, key=second_key)) == "duration_too_long"
+    assert agent.refusal(sign("53/udp", "*", 500, key=second_key)) == "port_not_managed"
+    assert agent.refusal(sign("22/tcp", "*", 700, key=second_key)) == "duration_too_long"
     agent.submit(sign("53/udp", "*", 700))
 
 
@@ -78,7 +72,7 @@ def test_what_a_narrowed_key_says_of_other_ports_changes_nothing(agent, second_k
     for document in (revocation("other"), revocation("mine", "other"),
                      policy(agent, 2, "22/tcp", "9090/tcp", key=second_key),
                      policy(agent, 2, "22/tcp", key=second_key), policy(agent, 2, key=second_key)):
-        assert refusal(agent, document) == "port_not_managed"
+        assert agent.refusal(document) == "port_not_managed"
     assert active(agent) == ["mine", "other"] and ruleset(agent.namespace) == before
     for _ in range(2):
         agent.kill()
@@ -115,7 +109,7 @@ def test_a_key_that_is_removed_takes_its_grants_along(agent, second_key):
     agent.reload()
     assert active(agent) == ["by-1"]
     assert {r["grant"] for r in agent.audit("grant_revoked")} == {"by-2", "later-by-2"}
-    assert refusal(agent, document) == "unknown_key"
+    assert agent.refusal(document) == "unknown_key"
     assert_as_granted(agent)
 
 
@@ -129,11 +123,11 @@ def test_what_ended_with_its_key_does_not_come_back_with_it(agent, second_key):
     agent.reload()
     agent.trust(agent.key, second_key)
     agent.reload()
-    assert refusal(agent, document) == "revoked"
+    assert agent.refusal(document) == "revoked"
     agent.kill()
     agent.start()
     assert active(agent) == [] and granted(agent.namespace) == []
-    assert refusal(agent, document) == "revoked"
+    assert agent.refusal(document) == "revoked"
 
 
 def test_what_ended_with_the_owners_policy_does_not_come_back_with_it(agent):
@@ -146,7 +140,7 @@ def test_what_ended_with_the_owners_policy_does_not_come_back_with_it(agent):
     assert active(agent) == []
     agent.configure(ports=ports)
     agent.reload()
-    assert refusal(agent, document) == "revoked"
+    assert agent.refusal(document) == "revoked"
     agent.kill()
     agent.start()
     assert active(agent) == [] and granted(agent.namespace) == []
@@ -155,7 +149,7 @@ def test_what_ended_with_the_owners_policy_does_not_come_back_with_it(agent):
 def test_a_key_that_is_added_counts_at_once(agent, second_key):
     agent.start()
     document = agent.sign_grant("22/tcp", "192.0.2.2", jti="by-2", key=second_key)
-    assert refusal(agent, document) == "unknown_key"
+    assert agent.refusal(document) == "unknown_key"
     agent.trust(agent.key, second_key)
     agent.reload()
     assert agent.submit(document)["state"] == "active"
@@ -171,7 +165,7 @@ def test_a_revocation_outlives_its_key(agent, second_key):
     for _ in range(2):
         agent.kill()
         agent.start()
-        assert refusal(agent, document) == "revoked"
+        assert agent.refusal(document) == "revoked"
         assert granted(agent.namespace) == []
 
 
