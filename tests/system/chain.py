@@ -92,10 +92,6 @@ class Vm:
     def mend(self):
         self.namespace.ip(f"link set {self.card} up", f"route add {PLANE[0]} via {self.gateway}")
 
-    def count_elements(self, grant):
-        """How many elements of the gate are this grant's."""
-        return self.namespace.run("nft", "list", "table", "inet", "jitgate").count(f'"{grant}"')
-
     def records(self):
         """sequence and type of everything in the audit log."""
         return [(record["sequence"], record["type"]) for record in self.agent.audit()]

@@ -292,16 +292,6 @@ class AgentOf:
         self.cursor = answer["cursor"]
         return answer["documents"]
 
-    def fetch_all(self):
-        """What there is: claims by jti, in order."""
-        found = {}
-        while documents := self.fetch():
-            for document in documents:
-                said = claims(document)
-                assert said["jti"] not in found
-                found[said["jti"]] = said
-        return found
-
     def event(self, kind, **more):
         self.sequence += 1
         return {"sequence": self.sequence, "time": utc(0), "type": kind, "bootId": "b",
