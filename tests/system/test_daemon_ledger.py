@@ -258,6 +258,8 @@ def test_a_ledger_is_written_anew_when_most_of_it_is_over(agent):
     kept = forge.sign(grant_claims(source="192.0.2.1", jti="kept"))
     agent.submit(kept)
     agent.submit(forge.revocation("never-came"))
+    named = [{**port_claim(port, "*"), "maxRequestAccessDuration": "PT1H"} for port in ("22/tcp", "8080/tcp")]
+    agent.submit(agent.sign("policy", jti="policy", version=1, ports=named))
     with agent.connect() as connection:
         for i in range(400):
             claims = grant_claims(source="192.0.2.7", jti=f"g-{i}", seconds=2)
@@ -269,9 +271,44 @@ def test_a_ledger_is_written_anew_when_most_of_it_is_over(agent):
            what="the ledger is written anew")
     assert active(agent) == ["kept"]
     agent.kill()
+    clock = max(record.get("clock", 0) for record in read_records(agent)) / 1e6
+    assert clock > claims["exp"], "the latest time seen is in it"
     agent.start()
-    assert active(agent) == ["kept"]
+    assert active(agent) == ["kept"] and managed(agent) == [22, 8080]
     assert agent.refusal(forge.sign(grant_claims(jti="never-came"))) == "revoked"
+
+
+@pytest.mark.parametrize("what", ["a bad trust file", "a clock that is behind"])
+def test_what_may_not_come_back_yet_stays_in_the_ledger(agent, what):
+    """It is not known meanwhile: written anew, the ledger would lack it."""
+    def end_a_grant():
+        id = agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.9")], seconds=60, reason="test")["id"]
+        agent.call("Revoke", id=id, reason="test")
+        return agent.call("Status")
+
+    def n_over():
+        return ledger_path(agent).read_bytes().count(b'{"clock":1}')
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="g")
+    agent.kill()
+    good = agent.trust_path.read_text()
+    ledger_path(agent).write_bytes(records_bytes(agent).replace(b'"boot":"', b'"boot":"0') + 600 * b'{"clock":1}\n')
+    if what == "a bad trust file":
+        agent.trust_path.write_text("{")
+    else:
+        agent.write_clock(allowing(5))
+    agent.start()
+    assert active(agent) == []
+    for _ in range(2):
+        end_a_grant()
+    assert n_over() == 600
+    agent.trust_path.write_text(good)
+    agent.reload()
+    agent.await_state("g", "active", allowing(10))
+    await_(lambda: end_a_grant() and n_over() == 0, what="the ledger is written anew")
+    agent.kill()
+    agent.start()
+    assert active(agent) == ["g"]
 
 
 def test_revocations_do_not_stay_for_ever(agent):
