@@ -3,13 +3,15 @@
 
 import json
 import math
+import os
+import re
 import signal
 import socket
 import time
 
 import pytest
 
-from faults import Faults
+from faults import Faults, clock_watch
 from forge import Forge, grant_claims
 from harness import Listener, allowing, await_, connect, is_open, lasting
 from kernel import assert_as_granted, granted
@@ -247,6 +249,18 @@ def test_a_clock_that_is_slewed_extends_nothing(agent, fault_library, tmp_path):
     assert agent.await_audit("grant_expired")["grant"] == "g"
     assert [e.grant for e in granted(agent.namespace)] == ["h"]
     assert not agent.audit("clock_stepped")
+
+
+def test_after_a_step_the_next_is_watched_for(agent, faults):
+    """What the kernel cancels once tells of no second step until it is armed anew."""
+    agent.start()
+    watch = clock_watch(agent.process.pid)
+    faults.step_clock(watch, 5)
+    agent.await_audit("clock_stepped")
+    with open(f"/proc/self/fdinfo/{watch}") as info:
+        left, = re.findall(r"it_value: \((\d+),", info.read())
+    os.close(watch)
+    assert int(left) > 0
 
 
 def test_what_the_other_clock_has_ended_outlasts_the_ledger_that_told_it(agent):
