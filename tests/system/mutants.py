@@ -70,6 +70,22 @@ MUTANTS = {
         "first_fragments_without_ports"),
     "no rule for prefixes": (
         RULES, without_rule("new_rules", "ranges"), "prefix_is_granted"),
+    "flows not renewed": (
+        RULES, replaced("renew_flow(builder, flows);", "", "new_rules"), "packet_renews_a_flow and 4"),
+    "IPv6 sessions not noted": (
+        RULES, replaced("add_flow(builder, SET_SESSIONS6, IPPROTO_TCP)",
+                        "add_flow(builder, SET_SESSIONS6, IPPROTO_UDP)"), "begin_and_end_in_good_order"),
+    "handshakes end by their session alone": (
+        RULES, replaced("accept_services(builder, ruleset, AF_INET);", "", "established_rules"),
+        "no_more_sessions_can_be_noted and 4"),
+    "redirects of UDP judged by their target": (
+        RULES, replaced("match_original_port(builder, IPPROTO_UDP, SET_MANAGED_UDP)",
+                        "match_original_port(builder, IPPROTO_UDP, SET_MANAGED_TCP)"),
+        "redirect_of_udp and nft-4"),
+    "policies lost with what is over": (
+        "agent/daemon/compaction.c",
+        replaced("return id && agent->policy &&", "return false && agent->policy &&"),
+        "written_anew"),
     "UDP not managed": (
         RULES, replaced("managed_rule(builder, IPPROTO_UDP",
                           "if (false)\n\t\tmanaged_rule(builder, IPPROTO_UDP", "prerouting_rules"),
@@ -202,7 +218,8 @@ def verdict(name):
     counts = {what: int(n) for n, what in re.findall(r"(\d+) (passed|failed|errors?)", done.stdout)}
     seconds = time.monotonic() - begun
     if counts.get("failed"):
-        return name, "caught", seconds
+        by, = re.findall(r"^_+ (test_\S+) _+$", done.stdout, re.MULTILINE)[-1:] or ["?"]
+        return name, f"caught by {by}", seconds
     if set(counts) == {"passed"}:
         return name, "SURVIVED", seconds
     return name, "not tested: " + done.stdout[-200:].strip(), seconds
@@ -214,8 +231,8 @@ def main():
     begun = time.monotonic()
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for name, result, seconds in pool.map(verdict, names):
-            print(f"{name:<36} {result:<10} {seconds:5.1f} s", flush=True)
-            failed |= result != "caught"
+            print(f"{name:<40} {seconds:5.1f} s  {result}", flush=True)
+            failed |= not result.startswith("caught")
     print(f"mutants: {'FAILED' if failed else 'all caught'}, {len(names)}"
           f" in {time.monotonic() - begun:.0f} s")
     return 1 if failed else 0
