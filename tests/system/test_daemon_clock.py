@@ -198,7 +198,7 @@ def test_a_clock_that_catches_up(agent):
     agent.stop()
     ledger = agent.directory / "state" / "ledger"
     ledger.write_bytes(ledger.read_bytes().replace(b'"boot":"', b'"boot":"0'))
-    agent.write_clock(1.5)
+    agent.write_clock(lasting(1.5))
     agent.start()
     assert agent.call("ListGrants")["grants"] == [] and granted(agent.namespace) == []
     agent.await_state("g", "active")
