@@ -90,6 +90,14 @@ def test_auto_learns_of_the_first_legacy_rule(world, agent, family):
     assert not is_open(world.stranger, address, 2222)
 
 
+@pytest.mark.parametrize("command", ["iptables-legacy", "ip6tables-legacy"])
+def test_legacy_nat_of_one_family_is_enough(world, agent, command):
+    KINDS["iptables-legacy"](world.vm, 8022, 22).require(world.stranger)
+    world.vm.run(command, "-w", "5", "-t", "nat", "-S")  # makes the table
+    agent.start()
+    assert agent.call("Status")["gate"]["destinationNat"]
+
+
 @families
 @pytest.mark.parametrize("error", ["EMFILE", "ENOMEM", "EIO"])
 def test_legacy_nat_that_cannot_be_asked_for_is_taken_for_there(
