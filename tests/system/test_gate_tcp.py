@@ -139,8 +139,14 @@ def test_the_vm_reaches_its_own_ports_and_others_reach_unmanaged_ones(world, age
 
 
 @families
-def test_traffic_that_the_vm_forwards_is_not_judged(world, agent, family):
+@pytest.mark.parametrize("begins", ["before", "meanwhile"])
+def test_traffic_that_the_vm_forwards_is_not_judged(world, agent, family, begins):
+    """Also where it began to forward while the agent ran."""
+    if begins == "meanwhile":
+        agent.start()
     container = world.container()
     Listener(container, "::", 22, dual_stack=True)
-    agent.start()
-    assert is_open(world.stranger, container.address(family), 22)
+    if begins == "before":
+        agent.start()
+        assert is_open(world.stranger, container.address(family), 22)
+    await_(lambda: is_open(world.stranger, container.address(family), 22), what="it goes through")
