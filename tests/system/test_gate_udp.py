@@ -71,6 +71,21 @@ def test_a_socket_that_connects_behind_the_gate_hears_nothing_new(world, agent, 
 
 
 @families
+def test_a_connected_socket_of_audit_mode_goes_on_when_it_ends(world, agent, family):
+    """Nothing was refused then: what has met meanwhile is as old as what met before the gate."""
+    vm, requester = world.vm, world.requester
+    client = Udp(requester, requester.address(family), 5353)
+    agent.configure(mode="audit")
+    agent.start()
+    server = Udp(vm, vm.address(family), 53, connected_to=(requester.address(family), 5353))
+    assert server.hears(client, vm.address(family), 53)
+    agent.configure(mode="enforce")
+    agent.reload()
+    assert server.hears(client, vm.address(family), 53)
+    assert not server.hears(Udp(requester, requester.address(family), 5354), vm.address(family), 53)
+
+
+@families
 def test_a_grant_is_over_within_50_ms_of_its_end(world, agent, family):
     address = world.vm.address(family)
     server = Udp(world.vm, any_address(family), 53)
