@@ -101,8 +101,14 @@ def test_capacity_is_bounded(agent):
     agent.revoke(ended)
     agent.submit(forge.sign(grant_claims()))
     assert_refused(agent, forge.sign(grant_claims()), "capacity")
-    # Root is not locked out by what signed grants take.
-    agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.9")], seconds=60, reason="test")
+    # Root is not locked out by what signed grants take; twice as many are the most.
+    def grant():
+        agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.9")], seconds=60, reason="test")
+    for _ in range(2):
+        grant()
+    with pytest.raises(VarlinkError) as caught:
+        grant()
+    assert caught.value.parameters["code"] == "capacity"
 
 
 def test_a_refusal_names_who_and_which(agent):
