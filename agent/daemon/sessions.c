@@ -18,9 +18,11 @@ static const uint64_t checks_usec[] = { 100000, 1 * USEC_PER_SEC, 5 * USEC_PER_S
  * ended: while there are such sessions, they are looked for this often. */
 #define SWEEP_USEC (60 * USEC_PER_SEC)
 
-/* The rules tell of so many new sessions a second (nft/rules.c); where about as many are told,
- * there were more. */
-#define TOLD_PER_SECOND_MAX 100
+/* The rules tell of a new session each so often, and of some at once besides (nft/rules.c): those
+ * told, less as many as that time allows, are what is missing in their bucket. It must not come
+ * near its bottom: then there may have been more. */
+#define TOLD_USEC (USEC_PER_SEC / 200)
+#define TOLD_AT_ONCE_MAX 100
 #define CATCH_UP_USEC (2 * USEC_PER_SEC)
 #define TIMER_ACCURACY_USEC (50 * USEC_PER_MSEC)
 
@@ -29,7 +31,7 @@ struct sessions {
 	struct session_table table;
 	sd_event_source *sweep;
 	sd_event_source *catch_up;
-	size_t n_told; /* since told_usec */
+	size_t n_told; /* less as many as the time up to told_usec allows */
 	uint64_t told_usec;
 };
 
@@ -411,16 +413,15 @@ size_t sessions_count(const struct sessions *sessions)
 static int on_nflog(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
 	struct sessions *sessions = userdata;
-	uint64_t now_usec = clock_boottime_usec();
+	uint64_t now_usec = clock_boottime_usec(), n_allowed;
 	int status;
 
 	(void)source, (void)fd, (void)events;
-	if (now_usec - sessions->told_usec >= USEC_PER_SEC) {
-		sessions->told_usec = now_usec;
-		sessions->n_told = 0;
-	}
+	n_allowed = (now_usec - sessions->told_usec) / TOLD_USEC;
+	sessions->told_usec += n_allowed * TOLD_USEC;
+	sessions->n_told -= n_allowed < sessions->n_told ? n_allowed : sessions->n_told;
 	status = nflog_read(sessions->agent->nflog, on_new, sessions);
-	if (status == -ENOBUFS || sessions->n_told >= TOLD_PER_SECOND_MAX)
+	if (status == -ENOBUFS || sessions->n_told >= TOLD_AT_ONCE_MAX)
 		sessions_catch_up(sessions);
 	return 0;
 }

@@ -309,7 +309,16 @@ def test_a_flood_of_udp_sessions_does_not_delay_a_start(world, agent, measure):
         assert large < 2 * n / few * small
     assert told() >= n
     agent.revoke("g", sessions="kill")
-    await_(lambda: told() == 0, what="they are ended")
+    await_(lambda: told() == 0, 20, "they are ended")
+
+
+def test_a_flood_of_sessions_hides_none(world, agent):
+    """The kernel tells of so many a second; the rest is found in its sets, by a daemon that goes on."""
+    Udp(world.vm, "192.0.2.1", 53)
+    agent.start()
+    agent.grant("53/udp", "192.0.2.0/24")
+    flood(world, 20000, 2000)
+    await_(lambda: len(agent.call("ListSessions")["sessions"]) == 2000, 20, "all are known")
 
 
 def test_a_session_that_was_not_told_of_yet(world, agent):
