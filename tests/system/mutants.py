@@ -218,7 +218,7 @@ def verdict(name):
     counts = {what: int(n) for n, what in re.findall(r"(\d+) (passed|failed|errors?)", done.stdout)}
     seconds = time.monotonic() - begun
     if counts.get("failed"):
-        by, = re.findall(r"^_+ (test_\S+) _+$", done.stdout, re.MULTILINE)[-1:] or ["?"]
+        by, = re.findall(r"^_+ (test_.+) _+$", done.stdout, re.MULTILINE)[-1:] or ["?"]
         return name, f"caught by {by}", seconds
     if set(counts) == {"passed"}:
         return name, "SURVIVED", seconds
