@@ -242,6 +242,23 @@ static void test_protocols_are_those_of_the_rules(void **state)
 	"{'number': 22, 'protocol': 'TCP', 'allowedSourceAddressPrefix': '*', " \
 	"'maxRequestAccessDuration': 'PT1H', 'approvalRequired': true}"
 
+/* Whichever of them it is, and whatever the others say. */
+static void test_one_policy_that_wants_approval_is_enough(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct request *request;
+
+		have("default", i == 0 ? APPROVED : SSH);
+		have("second", i == 0 ? SSH : APPROVED);
+		request = granted("{'vm': '" VM_1 "', 'ports': [{'number': 22}]}");
+		assert_int_equal(request->vms[0].ports[0].status, ACCESS_PENDING);
+		assert_false(request->vms[0].ports[0].opens);
+		request_free(request);
+		(void)teardown(NULL);
+	}
+}
+
 static void test_time_begins_with_the_approval(void **state)
 {
 	struct evaluation evaluation = evaluation_make();
@@ -328,6 +345,7 @@ int main(void)
 		cmocka_unit_test_teardown(test_bodies_that_make_no_sense, teardown),
 		cmocka_unit_test_teardown(test_another_policy_can_only_tighten, teardown),
 		cmocka_unit_test_teardown(test_protocols_are_those_of_the_rules, teardown),
+		cmocka_unit_test_teardown(test_one_policy_that_wants_approval_is_enough, teardown),
 		cmocka_unit_test_teardown(test_time_begins_with_the_approval, teardown),
 		cmocka_unit_test_teardown(test_an_absolute_end_stays_while_it_waits, teardown),
 		cmocka_unit_test_teardown(test_what_is_stored_is_read_again, teardown),
