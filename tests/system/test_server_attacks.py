@@ -2,6 +2,7 @@
 """What people with a right, and agents of one VM, must not gain by it."""
 
 import json
+import re
 import select
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from control_plane import ask, claims, header, policy, policy_id, rule, utc, vm_id
 from test_server_requests import port_of, status_of
+from world import await_
 
 NAT = "203.0.113.7"
 
@@ -289,3 +291,36 @@ def test_whose_vm_it_is_sees_who_tried(server, admin, alice):
     told = owner.activity(principal="mallory")
     assert [entry["result"] for entry in told] == 3 * ["Denied"]
     assert mallory.activity() == []
+
+
+def call_text(method, path, token, body=""):
+    return (f"{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}")
+
+
+@pytest.mark.parametrize("behind", ["the same", "a change"])
+@pytest.mark.parametrize("what", ["request", "documents"])
+def test_what_stands_behind_a_held_call_harms_no_stop(server, admin, alice, what, behind):
+    """The connection is read on when the server ends what it held."""
+    admin.put({"vm1": [rule()]})
+    agent = server.enroll("vm1")
+    agent.fetch()
+    request = alice.request()
+    agent.fetch()
+    if what == "request":
+        revision = alice.get(request["id"])["revision"] + 100
+        held = call_text("GET", f"/v1/requests/{request['id']}?after={revision}&wait=60",
+                         alice.token)
+    else:
+        held = call_text("GET", f"{agent.path}/documents?wait=60&after={agent.cursor}",
+                         agent.credential)
+    change = call_text("POST", "/v1/requests", alice.token, json.dumps(
+        {"vm": vm_id("vm1"), "ports": [{"number": 22, "source": NAT}]}))
+    with socket.create_connection((server.host, server.port), timeout=20) as connected:
+        connected.sendall((held + 5 * (held if behind == "the same" else change)).encode())
+        await_(lambda: server.metric("jitgate_server_held_requests") == 1, 10, "a held call")
+        assert server.stop() == 0
+        received = b""
+        while more := connected.recv(65536):
+            received += more
+    assert set(re.findall(rb"HTTP/1.1 (\d+)", received)) == {b"503"}

@@ -163,6 +163,8 @@ enum MHD_Result request_proceed(void *userdata, struct MHD_Connection *mhd, cons
 	if (!request->is_received) {
 		request->is_received = true;
 		connection_wait_done(request->connection);
+		if (!request->is_answered && request->server->is_ending)
+			request_turn_away(request);
 		if (!request->is_answered)
 			request->match.route->handle(request, request->match.userdata);
 	}
@@ -213,6 +215,11 @@ void request_hang_up(struct http_request *request)
 	(void)epoll_ctl(request->server->hangup_fd, EPOLL_CTL_DEL, request->connection->fd, NULL);
 	if (request->on_timeout)
 		request->on_timeout(request, request->timeout_userdata);
+}
+
+void request_turn_away(struct http_request *request)
+{
+	http_respond_error(request, 503, "ServiceUnavailable", "the server stops: try again");
 }
 
 static int request_on_timer(sd_event_source *source, uint64_t usec, void *userdata)

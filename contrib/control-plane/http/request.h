@@ -69,6 +69,7 @@ struct http_server {
 	sd_event_source *hangup;
 
 	size_t n_body_bytes; /* of all requests */
+	bool is_ending; /* no handler is called any more */
 	char message[256]; /* libmicrohttpd's last */
 };
 
@@ -127,6 +128,9 @@ void request_release(struct http_request *request);
 
 /* The client of a held request is gone, or the server ends: whoever holds it answers. */
 void request_hang_up(struct http_request *request);
+
+/* Answers 503: the server ends. */
+void request_turn_away(struct http_request *request);
 
 /* Judges a request by what stands before its body: answers where that cannot be. */
 void request_check(struct http_request *request);

@@ -396,10 +396,11 @@ static void server_end_held(struct http_server *server)
 	struct http_daemon *daemon;
 	struct http_request *request;
 
+	/* Whoever held a request does not know that it is gone, and must meet no other. */
+	server->is_ending = true;
 	while ((request = LIST_FIRST(&server->held)))
-		http_respond_error(
-			request, 503, "ServiceUnavailable", "the server stops: try again");
-	/* Once to resume, once to send. */
+		request_turn_away(request);
+	/* Once to resume, once to send; what is behind it on the connection may come, too. */
 	LIST_FOREACH(daemon, &server->daemons, daemons)
 	for (int i = 0; i < 2; i++)
 		(void)MHD_run(daemon->mhd);
