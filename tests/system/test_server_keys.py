@@ -5,7 +5,7 @@ import json
 import subprocess
 import time
 
-from control_plane import Server, header, rule, vm_id
+from control_plane import Server, header, policy, policy_id, rule, vm_id
 from harness import BUILD
 
 
@@ -97,3 +97,33 @@ def test_agents_of_the_daemon_take_what_the_server_signs(server, admin, alice, t
     assert len(documents) == 3
     for document in documents:
         verify(server, document, tmp_path)
+
+
+def many_prefixes(n):
+    return [{"number": 1000 + first, "protocol": "TCP", "maxRequestAccessDuration": "PT3H",
+             "allowedSourceAddressPrefixes": [f"2001:db8:{i:x}:{i:x}::/64" for i in
+                                              range(first, min(first + 64, n))]}
+            for first in range(0, n, 64)]
+
+
+def fill_policy(admin, machine):
+    """The most that one document takes."""
+    fits, fails = 64, 1024
+    while fails - fits > 1:
+        n = (fits + fails) // 2
+        answer = admin.call("PUT", policy_id("full"), policy({machine: many_prefixes(n)}))
+        fits, fails = (n, fails) if answer.status == 200 else (fits, n)
+    admin.put({machine: many_prefixes(fits)}, name="full")
+
+
+def test_a_policy_that_a_new_key_can_not_sign_is_in_no_others_way(server, admin):
+    """Signatures with RSA are longer."""
+    fill_policy(admin, "vm1")
+    admin.put({"vm2": [rule()]})
+    agent = server.enroll("vm2")
+    assert [header(document)["kid"] for document in agent.fetch()] == ["k1"]
+    server.write_keys([server.new_key("k2", "PS256")])
+    server.reload()
+    assert [header(document)["kid"] for document in agent.fetch(wait=10)] == ["k2"]
+    (line,) = [line for line in server.read_log().splitlines() if "can't be signed anew" in line]
+    assert vm_id("vm1") in line and "16 KiB" in line

@@ -62,7 +62,12 @@ static int build(struct change *change, void *userdata)
 	};
 	int r = vm ? policy_sign_anew(&operation, change, vm) : -ENOENT;
 
-	return r == PROBLEM ? -E2BIG : r;
+	if (r == PROBLEM)
+		log_line(LOG_ERR,
+			"a policy can't be signed anew: %s; a VM that joins lacks it until it is "
+			"written shorter",
+			operation.problem.message);
+	return r;
 }
 
 static void on_signed(int error, int64_t revision, void *userdata)
@@ -72,7 +77,8 @@ static void on_signed(int error, int64_t revision, void *userdata)
 	(void)revision;
 	if (error < 0)
 		return renewal_end(renewal, error);
-	renewal->n_signed++;
+	/* What is wrong with one VM's policy is told, and keeps no other from theirs. */
+	renewal->n_signed += error == 0;
 	look_at_next(renewal);
 }
 
