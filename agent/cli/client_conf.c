@@ -8,6 +8,7 @@
 #include "agent/cli/client_conf.h"
 #include "agent/cli/http.h"
 #include "agent/cli/input.h"
+#include "agent/common/bearer.h"
 #include "agent/common/settings.h"
 
 char *client_conf_path(void)
@@ -25,16 +26,6 @@ char *client_conf_path(void)
 	else
 		return NULL;
 	return n < 0 ? NULL : path;
-}
-
-bool token_is_valid(const char *text)
-{
-	size_t n = strlen(text);
-
-	for (const char *c = text; *c; c++)
-		if (*c <= ' ' || *c >= 0x7f)
-			return false;
-	return n > 0 && n <= HTTP_TOKEN_BYTES_MAX;
 }
 
 static size_t length_without_slashes(const char *url)
@@ -67,7 +58,7 @@ static int read_token(
 	struct settings *settings, const struct settings_key *key, const char *value, void *field)
 {
 	/* What is wrong with it is not told by showing it. */
-	if (!token_is_valid(value))
+	if (!bearer_is_valid(value))
 		return settings_fail(settings, "%s is empty, too long, or no token", key->name);
 	return settings_set_string(field, value);
 }
@@ -150,12 +141,10 @@ int token_load(const char *path, char **ret, char **ret_error)
 		if (r < 0)
 			return r;
 	}
-	r = input_read(path, HTTP_TOKEN_BYTES_MAX + 2, &text, &n_bytes);
+	r = input_read(path, BEARER_FILE_BYTES_MAX, &text, &n_bytes);
 	if (r < 0)
 		return fail(ret_error, r, "%s: %s", input_name(path), strerror(-r));
-	while (n_bytes > 0 && strchr("\r\n", text[n_bytes - 1]))
-		text[--n_bytes] = '\0';
-	if (strlen(text) != n_bytes || !token_is_valid(text))
+	if (!bearer_trim(text, n_bytes))
 		return fail(ret_error, -EINVAL, "%s does not hold a token and nothing else",
 			input_name(path));
 	*ret = TAKE_PTR(text);

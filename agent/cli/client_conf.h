@@ -37,8 +37,5 @@ void client_conf_done(struct client_conf *conf);
  */
 int token_load(const char *path, char **ret, char **ret_error);
 
-/* Whether text can stand in a header as a token: printable ASCII without spaces. */
-bool token_is_valid(const char *text);
-
 /* Whether two base URLs are the same but for slashes at the end. */
 bool server_is_same(const char *a, const char *b);

@@ -12,6 +12,7 @@
 #include "agent/cli/client_conf.h"
 #include "agent/cli/enrollment.h"
 #include "agent/cli/output.h"
+#include "agent/common/bearer.h"
 #include "agent/common/text.h"
 #include "agent/common/url.h"
 #include "agent/common/users.h"
@@ -31,7 +32,7 @@ static int read_token(struct enrollment *enrollment, char **ret)
 		r = token_load("-", ret, &error);
 		return r < 0 ? enrollment_refuse(0, "%s", error ? error : strerror(-r)) : EXIT_DONE;
 	}
-	if (!token_is_valid(given))
+	if (!bearer_is_valid(given))
 		return output_usage(enrollment->cli, "--token is empty, too long, or no token");
 	*ret = strdup(given);
 	return *ret ? EXIT_DONE : output_failure(-ENOMEM);
@@ -94,7 +95,7 @@ static int stage_token(struct enrollment *enrollment)
 	const struct passwd *poll = getpwnam(POLL_USER);
 	int r;
 
-	r = stage_one(enrollment, enrollment->token_path, 0600, true, HTTP_TOKEN_BYTES_MAX, NULL,
+	r = stage_one(enrollment, enrollment->token_path, 0600, true, BEARER_FILE_BYTES_MAX, NULL,
 		&enrollment->token_index);
 	if (r == EXIT_DONE && enrollment->token_is_told && poll)
 		staged_share(&enrollment->staged, enrollment->token_index, poll->pw_gid);
@@ -151,7 +152,7 @@ static const char *reply_reason(struct enrollment *enrollment)
 		return "its url is not that of a control plane";
 	if (url_is_plain(enrollment->feed_url) && !url_is_plain(enrollment->url))
 		return "its url goes without TLS";
-	return token_is_valid(enrollment->credential) ? NULL : "its credential is not one";
+	return bearer_is_valid(enrollment->credential) ? NULL : "its credential is not one";
 }
 
 static int join(struct enrollment *enrollment, const char *token)

@@ -11,7 +11,6 @@
 #include "cleanup.h"
 
 #define HTTP_BODY_BYTES_MAX (4 * 1024 * 1024) /* of an answer */
-#define HTTP_TOKEN_BYTES_MAX 8192
 
 /* What is wrong with the URL of a control plane: url_reason() (agent/common/url.h), and that it can
  * have no query, since paths are put behind it. NULL where it is fine. */

@@ -6,6 +6,7 @@
 #include "agent/cli/client_conf.h"
 #include "agent/cli/output.h"
 #include "agent/cli/server.h"
+#include "agent/common/bearer.h"
 #include "agent/common/times.h"
 
 #define PAGES_MAX 100
@@ -61,7 +62,7 @@ static int choose_token(const struct arguments *arguments, struct client_conf *c
 		r = token_load(file, &token, &error);
 		if (r < 0)
 			return say(error, r);
-	} else if (!token_is_valid(variable)) {
+	} else if (!bearer_is_valid(variable)) {
 		output_error("JITGATE_TOKEN does not hold a token");
 		return EXIT_REFUSED;
 	} else {

@@ -4,10 +4,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "agent/common/bearer.h"
 #include "agent/common/file.h"
 #include "agent/poll/credential.h"
-
-#define TOKEN_BYTES_MAX 8192
 
 /*
  * The configured path, or that of a systemd credential (https://systemd.io/CREDENTIALS), which
@@ -37,15 +36,6 @@ static int credential_path(const char *configured, const char *name, char **ret)
 	return 0;
 }
 
-/* RFC 6750: b64token; what else stands there would be a header of its own. */
-static bool token_is_valid(const char *token)
-{
-	static const char characters[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=";
-
-	return *token != '\0' && token[strspn(token, characters)] == '\0';
-}
-
 int credential_header(
 	const struct config_feed *feed, char **ret, char error[static CREDENTIAL_ERROR_MAX])
 {
@@ -59,15 +49,14 @@ int credential_header(
 	r = credential_path(feed->token, "feed-token", &path);
 	if (r < 0 || !path)
 		return r;
-	r = file_read(path, TOKEN_BYTES_MAX, &token, &n_bytes);
+	r = file_read(path, BEARER_FILE_BYTES_MAX, &token, &n_bytes);
 	if (r < 0) {
 		snprintf(error, CREDENTIAL_ERROR_MAX, "can't read the token in %.160s: %s", path,
 			strerror(-r));
 		return r;
 	}
-	while (n_bytes > 0 && strchr(" \t\r\n", token[n_bytes - 1]))
-		token[--n_bytes] = '\0';
-	if (strlen(token) != n_bytes || !token_is_valid(token)) {
+	/* What else stood there would be a header of its own. */
+	if (!bearer_trim(token, n_bytes)) {
 		snprintf(error, CREDENTIAL_ERROR_MAX, "what is in %.160s is no bearer token", path);
 		return -EBADMSG;
 	}

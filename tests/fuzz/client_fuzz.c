@@ -3,6 +3,7 @@
 /* A person's client.conf, and a file with a token: a byte for which, then the file. */
 
 #include "agent/cli/client_conf.h"
+#include "agent/common/bearer.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -18,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	CHECK(!error);
-	CHECK(!is_token || token_is_valid(token));
-	CHECK(!conf.token || token_is_valid(conf.token));
+	CHECK(!is_token || bearer_is_valid(token));
+	CHECK(!conf.token || bearer_is_valid(conf.token));
 	return 0;
 }

@@ -409,6 +409,7 @@ LIES = {
     "a line in the url": {"url": "https://a\n"}, "a comment in the url": {"url": "https://a ;b"},
     "no credential": {"credential": None}, "an empty credential": {"credential": ""},
     "a line in the credential": {"credential": "a\nb"}, "a long credential": {"credential": "x" * 9000},
+    "a credential that jitgate-poll would not send": {"credential": "a!b"},
 }
 
 

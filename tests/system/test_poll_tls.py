@@ -153,6 +153,16 @@ def test_a_bearer_token(agent, poll, feed, tmp_path, way):
     assert "-token" not in poll.log().replace("feed-token", "")
 
 
+def test_the_longest_token_is_sent(agent, poll, feed, tmp_path):
+    """In a line, as enroll writes it."""
+    token = tmp_path / "token"
+    token.write_text("x" * 8192 + "\n")
+    readable(token)
+    begin(agent, poll, feed, token=token)
+    feed.await_event("grant_active", grant="g")
+    assert {r["headers"]["Authorization"] for r in feed.requests} == {"Bearer " + "x" * 8192}
+
+
 @pytest.mark.parametrize("content,told", [
     (None, "No such file"), ("", "no bearer token"), ("a b", "no bearer token"),
     ("a\nX-Header: b", "no bearer token"), ("x" * 9000, "File too large"), ("secret", "Permission")])

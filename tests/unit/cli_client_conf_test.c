@@ -103,7 +103,8 @@ static void a_token_that_others_can_read_is_refused(void **state)
 
 static void a_token_file_holds_a_token_alone(void **state)
 {
-	static const char *const wrong[] = { "", "\n", "a b\n", "a\nb\n", "\xc3\xa4\n", "\ta\n" };
+	static const char *const wrong[] = { "", "\n", "a b\n", "a\nb\n", "\xc3\xa4\n", "\ta\n",
+		"a\"b\n" };
 	_cleanup_(freep) char *token = NULL, *error = NULL;
 
 	(void)state;
