@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <libgen.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include "agent/common/confine.h"
 #include "agent/common/file.h"
 #include "agent/common/settings.h"
+#include "contrib/control-plane/certificate.h"
 #include "contrib/control-plane/config.h"
 #include "contrib/control-plane/http/http.h"
 
@@ -256,20 +258,51 @@ int server_config_load(const char *path, struct server_config **ret, char **ret_
 	return 0;
 }
 
+static _printf_(3, 4) int fail(char **ret_error, int error, const char *text, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, text);
+	if (vasprintf(ret_error, text, arguments) < 0)
+		*ret_error = NULL;
+	va_end(arguments);
+	return error;
+}
+
 static int read_file(const char *path, char **ret, char **ret_error)
 {
 	size_t n_bytes;
 	int r = file_read(path, TLS_FILE_BYTES_MAX, ret, &n_bytes);
 
-	if (r < 0 && asprintf(ret_error, "%s: %s", path, strerror(-r)) < 0)
-		*ret_error = NULL;
-	return r;
+	return r < 0 ? fail(ret_error, r, "%s: %s", path, strerror(-r)) : 0;
+}
+
+static int check_tls(const struct server_config *config, const char *certificate, const char *key,
+	char **ret_error)
+{
+	switch (certificate_check(certificate, key)) {
+	case 0:
+		return 0;
+	case CERTIFICATE_FAULT_CERTIFICATE:
+		return fail(ret_error, -EINVAL, "%s: there is no certificate (PEM) in it",
+			config->tls_certificate);
+	case CERTIFICATE_FAULT_KEY:
+		return fail(ret_error, -EINVAL,
+			"%s: there is no private key (PEM) in it, or it takes a passphrase",
+			config->tls_key);
+	case CERTIFICATE_FAULT_PAIR:
+		return fail(ret_error, -EINVAL, "%s: not the key of the certificate in %s",
+			config->tls_key, config->tls_certificate);
+	default:
+		return -ENOMEM;
+	}
 }
 
 int server_config_read_tls(const struct server_config *config, char **ret_certificate,
 	char **ret_key, char **ret_error)
 {
 	_cleanup_(freep) char *certificate = NULL;
+	_cleanup_(freep) char *key = NULL;
 	int r;
 
 	*ret_error = NULL;
@@ -279,10 +312,13 @@ int server_config_read_tls(const struct server_config *config, char **ret_certif
 	r = read_file(config->tls_certificate, &certificate, ret_error);
 	if (r < 0)
 		return r;
-	r = read_file(config->tls_key, ret_key, ret_error);
+	r = read_file(config->tls_key, &key, ret_error);
+	if (r == 0)
+		r = check_tls(config, certificate, key, ret_error);
 	if (r < 0)
 		return r;
 	*ret_certificate = TAKE_PTR(certificate);
+	*ret_key = TAKE_PTR(key);
 	return 0;
 }
 

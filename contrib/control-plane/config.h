@@ -37,8 +37,8 @@ struct server_config {
  */
 int server_config_load(const char *path, struct server_config **ret, char **ret_error);
 
-/* Reads certificate and key (PEM, allocated, owned by the caller); both NULL without TLS. Returns
- * as above. */
+/* Reads certificate and key (PEM, allocated, owned by the caller), which are fit for one another;
+ * both NULL without TLS. Returns as above. */
 int server_config_read_tls(const struct server_config *config, char **ret_certificate,
 	char **ret_key, char **ret_error);
 

@@ -258,10 +258,10 @@ def test_a_renewed_certificate_counts_for_new_connections(server):
     # One that is broken, or not its key's, changes nothing.
     good = server.certificate
     server.certificate.write_text("no certificate")
-    server.reload("no certificate that fits")
+    server.reload("there is no certificate (PEM) in it")
     server.certificate, _ = make_certificate(server.directory, "third")
     server.configure(tls_certificate=server.certificate)
-    server.reload("no certificate that fits")
+    server.reload("not the key of the certificate in")
     server.path.write_text("[server]\nlisten = nowhere\n")
     server.reload("not reloaded")
     with socket.create_connection(("127.0.0.1", server.port)) as connected:
@@ -297,6 +297,28 @@ def test_a_wrong_configuration_is_told_with_its_place(server, keys, text, messag
         done = server.run(*arguments, check=False)
         assert done.returncode == 1 and message in done.stderr, done.stderr
         assert str(server.path) in done.stderr
+
+
+def test_a_certificate_that_can_not_serve_is_told_before_it_must(server):
+    server.use_tls("other")
+    other = server.sections["server"]["tls_key"]
+    server.use_tls("ours")
+    certificate, key = (server.sections["server"][name] for name in ("tls_certificate", "tls_key"))
+    shut, broken = server.directory / "shut.key", server.directory / "broken"
+    subprocess.run(["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:x", "-out", shut],
+                   check=True)
+    broken.write_text(certificate.read_text()[:200])
+    for keys, message in [
+            ({"tls_key": other}, f"{other}: not the key of the certificate in {certificate}"),
+            ({"tls_key": broken}, f"{broken}: there is no private key"),
+            ({"tls_key": shut}, f"{shut}: there is no private key (PEM) in it, or it takes a"),
+            ({"tls_certificate": broken, "tls_key": key}, f"{broken}: there is no certificate")]:
+        server.configure(**keys)
+        for arguments in [["-n"], []]:
+            done = server.run(*arguments, check=False)
+            assert done.returncode == 1 and message in done.stderr, done.stderr
+    server.configure(tls_certificate=certificate, tls_key=key)
+    assert server.run("-n").returncode == 0
 
 
 def test_the_example_is_accepted(server):
