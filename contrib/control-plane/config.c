@@ -338,8 +338,11 @@ void server_config_take(struct server_config *config, struct server_config *from
 	SWAP(n_issuers);
 	SWAP(n_assignments);
 	SWAP(signing_key);
-	SWAP(tls_certificate);
-	SWAP(tls_key);
+	/* Whether there is TLS at all is settled at the start. */
+	if (!config->tls_certificate == !from->tls_certificate) {
+		SWAP(tls_certificate);
+		SWAP(tls_key);
+	}
 }
 
 int server_config_become_owner(const struct server_config *config, uint64_t kept)

@@ -272,6 +272,29 @@ def test_a_renewed_certificate_counts_for_new_connections(server):
     assert good != server.certificate
 
 
+def test_tls_that_comes_or_goes_waits_for_a_restart_and_stops_no_reload(server):
+    server.start()
+    files = {}
+    for name in "first", "second":
+        certificate, key = make_certificate(server.directory, name)
+        files[name] = {"tls_certificate": certificate, "tls_key": key}
+    assignment = "[assignment a]\nprincipal = p\nrole = reader\nscope = /\n"
+    for text, told in (assignment, "1 assignments"), ("", "0 assignments"):
+        server.configure(text, **files["first"])
+        server.reload(told)
+        assert server.get("/healthz").status == 200  # as it was, without
+    assert server.log().count("another key has changed") == 2
+    server.kill()
+    server.certificate = files["first"]["tls_certificate"]
+    server.start()
+    server.configure(tls_certificate=None, tls_key=None, url=f"https://localhost:{server.port}")
+    server.reload()
+    server.certificate = files["second"]["tls_certificate"]
+    server.configure(**files["second"])
+    server.reload()
+    assert server.get("/healthz").status == 200  # verifies the second
+
+
 WRONG = [
     ({"listen": "localhost"}, "", "5: listen must be"),
     ({"listen": "0.0.0.0:8443"}, "", "is reached from elsewhere: set tls_certificate"),
