@@ -49,14 +49,6 @@ static int read_url(
 	return settings_set_string(field, value);
 }
 
-static int read_state(
-	struct settings *settings, const struct settings_key *key, const char *value, void *field)
-{
-	if (strncmp(value, "etcd://", 7) == 0)
-		return settings_set_string(field, value);
-	return settings_read_path(settings, key, value, field);
-}
-
 static int read_role(
 	struct settings *settings, const struct settings_key *key, const char *value, void *field)
 {
@@ -87,7 +79,7 @@ static int read_scope(
 static const struct settings_key server_keys[] = {
 	{ "listen", read_listen, SERVER(listen) },
 	{ "url", read_url, SERVER(url) },
-	{ "state", read_state, SERVER(state) },
+	{ "state", settings_read_path, SERVER(state) },
 	{ "signing_key", settings_read_path, SERVER(signing_key) },
 	{ "tls_certificate", settings_read_path, SERVER(tls_certificate) },
 	{ "tls_key", settings_read_path, SERVER(tls_key) },

@@ -302,6 +302,7 @@ WRONG = [
     ({"listen": "/run/x.sock"}, "", "url must say"),
     ({"url": "https://a/"}, "", "url must be as https://"),
     ({"tls_certificate": "/x"}, "", "set both"),
+    ({"state": "etcd://localhost:2379"}, "", "state must be an absolute path"),
     ({"rate_limit": "fast"}, "", "rate_limit must"),
     ({"color": "red"}, "", "color"),
     ({}, "[issuer a]\nissuer = x\naudience = y\njwks = /nowhere", "/nowhere: No such file"),
