@@ -23,9 +23,9 @@
 static int read_listen(
 	struct settings *settings, const struct settings_key *key, const char *value, void *field)
 {
-	bool local;
+	enum http_reach reach;
 
-	if (http_listen_check(value, &local) < 0)
+	if (http_listen_check(value, &reach) < 0)
 		return settings_fail(settings,
 			"%s must be an address and port, as 127.0.0.1:8443 or [::]:8443, or the "
 			"absolute path of a socket, not \"%s\"",
@@ -187,13 +187,15 @@ static int set_credential(char **field, const char *name)
 	return 0;
 }
 
-static int set_url(struct settings *settings, struct server_config *config)
+static int set_url(struct settings *settings, struct server_config *config, enum http_reach reach)
 {
 	if (config->url)
 		return 0;
-	if (*config->listen == '/')
-		return settings_fail_file(
-			settings, "listen is a socket: url must say how others reach it");
+	if (*config->listen == '/' || reach == HTTP_REACH_ANY)
+		return settings_fail_file(settings,
+			"listen = %s names no address: url must say how agents and people reach "
+			"the server",
+			config->listen);
 	if (asprintf(&config->url, "%s://%s", config->tls_certificate ? "https" : "http",
 		    config->listen) < 0) {
 		config->url = NULL;
@@ -205,7 +207,7 @@ static int set_url(struct settings *settings, struct server_config *config)
 static int config_end(struct settings *settings, void *target)
 {
 	struct server_config *config = target;
-	bool is_local;
+	enum http_reach reach = HTTP_REACH_LOCAL;
 
 	if (set_credential(&config->signing_key, "signing_key") < 0 ||
 		set_credential(&config->tls_certificate, "tls_certificate") < 0 ||
@@ -217,13 +219,14 @@ static int config_end(struct settings *settings, void *target)
 	if (!config->tls_certificate != !config->tls_key)
 		return settings_fail_file(
 			settings, "tls_certificate and tls_key: set both, or neither");
-	if (!config->tls_certificate && http_listen_check(config->listen, &is_local) == 0 &&
-		!is_local)
+	/* read_listen() has seen to it that it is one. */
+	(void)http_listen_check(config->listen, &reach);
+	if (!config->tls_certificate && reach != HTTP_REACH_LOCAL)
 		return settings_fail_file(settings,
 			"listen = %s is reached from elsewhere: set tls_certificate and tls_key, "
 			"or listen on a loopback address or a socket behind a proxy that has them",
 			config->listen);
-	return set_url(settings, config);
+	return set_url(settings, config, reach);
 }
 
 static const struct settings_format format = {

@@ -129,7 +129,7 @@ def accept(page, text, directory):
 
 COMPANIONS = {
     "certificate": "key = /k", "key": "certificate = /c", "tls_certificate": "tls_key = /k",
-    "tls_key": "tls_certificate = /c", "listen": "tls_key = /k\ntls_certificate = /c",
+    "tls_key": "tls_certificate = /c", "listen": "url = https://jit.example.org\ntls_key = /k\ntls_certificate = /c",
     "kind": "url = https://jit.example.org"}
 REQUIRED = {"port": ["number = 22"],
             "issuer": ["issuer = https://id.example.org", "audience = jitgate", "jwks = /keys"],

@@ -314,6 +314,16 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize("listen", ["0.0.0.0:18443", "[::]:18443"])
+def test_all_addresses_are_none_that_agents_could_be_told(server, listen):
+    server.use_tls()
+    server.configure(listen=listen)
+    done = server.run("-n", check=False)
+    assert done.returncode == 1 and f"listen = {listen} names no address: url must say" in done.stderr
+    server.configure(url=f"https://localhost:{server.port}")
+    assert server.run("-n").returncode == 0
+
+
 @pytest.mark.parametrize("keys, text, message", WRONG)
 def test_a_wrong_configuration_is_told_with_its_place(server, keys, text, message):
     server.configure(text, **keys)

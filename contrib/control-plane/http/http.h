@@ -56,8 +56,14 @@ struct http_options {
 	uint64_t patience_usec;
 };
 
-/* Reads http_options.listen. Returns 0, and whether only this machine reaches it; -EINVAL. */
-int http_listen_check(const char *listen, bool *ret_local);
+enum http_reach {
+	HTTP_REACH_LOCAL, /* only this machine reaches it */
+	HTTP_REACH_ADDRESS, /* others, by the address that it says */
+	HTTP_REACH_ANY, /* by each that this machine has */
+};
+
+/* Reads http_options.listen. Returns 0, or -EINVAL. */
+int http_listen_check(const char *listen, enum http_reach *ret);
 
 /*
  * Returns 0; -errno with a sentence in ret_error (allocated, owned by the caller; NULL for want of

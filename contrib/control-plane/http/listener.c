@@ -83,13 +83,22 @@ static bool address_is_local(const union socket_address *address)
 	}
 }
 
-int http_listen_check(const char *listen, bool *ret_local)
+static bool address_is_any(const union socket_address *address)
+{
+	return address->any.sa_family == AF_INET ? address->in.sin_addr.s_addr == htonl(INADDR_ANY)
+						 : address->any.sa_family == AF_INET6 &&
+			IN6_IS_ADDR_UNSPECIFIED(&address->in6.sin6_addr);
+}
+
+int http_listen_check(const char *listen, enum http_reach *ret)
 {
 	union socket_address address;
 
 	if (address_parse(listen, &address) == 0)
 		return -EINVAL;
-	*ret_local = address_is_local(&address);
+	*ret = address_is_local(&address)  ? HTTP_REACH_LOCAL
+		: address_is_any(&address) ? HTTP_REACH_ANY
+					   : HTTP_REACH_ADDRESS;
 	return 0;
 }
 
