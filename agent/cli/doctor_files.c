@@ -3,13 +3,11 @@
 /* Configuration, keys, directories, the record. */
 
 #include <errno.h>
-#include <grp.h>
 #include <libgen.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/cli/chain.h"
@@ -144,27 +142,6 @@ static bool tell_permissions_of_state(struct findings *findings, const char *pat
 	return tell_permissions_of(findings, path, false);
 }
 
-/* By asking the kernel as that user: directories on the way, groups and access lists count too.
- * False also where nobody can become it. */
-static bool is_unreadable(const struct passwd *user, const char *path)
-{
-	pid_t child = fork();
-	int status = 0;
-
-	if (child == 0) {
-		if (initgroups(user->pw_name, user->pw_gid) < 0 ||
-			setresgid(user->pw_gid, user->pw_gid, user->pw_gid) < 0 ||
-			setresuid(user->pw_uid, user->pw_uid, user->pw_uid) < 0)
-			_exit(EXIT_SUCCESS);
-		_exit(access(path, R_OK) < 0 && errno == EACCES ? EXIT_FAILURE : EXIT_SUCCESS);
-	}
-	if (child < 0)
-		return false;
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		;
-	return WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE;
-}
-
 /* What its service can't read does not count at its next start: it goes by what was last good, or
  * does not start. */
 static bool tell_unreadable(struct findings *findings, const char *path)
@@ -172,7 +149,7 @@ static bool tell_unreadable(struct findings *findings, const char *path)
 	const struct passwd *user = agent_user();
 	struct stat status;
 
-	if (!user || geteuid() != 0 || stat(path, &status) < 0 || !is_unreadable(user, path))
+	if (!user || geteuid() != 0 || stat(path, &status) < 0 || !user_is_denied(user, path))
 		return false;
 	findings_add(findings, "permissions", VERDICT_PROBLEM,
 		"%s can't be read by the user " AGENT_USER

@@ -8,8 +8,8 @@
 #include "agent/common/confine.h"
 #include "agent/common/log.h"
 #include "agent/common/program.h"
+#include "contrib/control-plane/check.h"
 #include "contrib/control-plane/command.h"
-#include "contrib/control-plane/jit/signer.h"
 #include "contrib/control-plane/server.h"
 
 #define DEFAULT_CONFIG "/etc/jitgate-server/server.conf"
@@ -106,36 +106,13 @@ static int serve(const char *path)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-static int check(const char *path)
-{
-	_cleanup_(server_config_freep) struct server_config *config = NULL;
-	_cleanup_(signer_freep) struct signer *signer = NULL;
-	_cleanup_(freep) char *certificate = NULL;
-	_cleanup_(freep) char *error = NULL;
-	_cleanup_(freep) char *key = NULL;
-	int r;
-
-	r = server_config_load(path, &config, &error);
-	if (r >= 0)
-		r = server_config_read_tls(config, &certificate, &key, &error);
-	if (r >= 0)
-		r = signer_load(config->signing_key, &signer, &error);
-	if (r < 0) {
-		fprintf(stderr, "jitgate-server: %s\n", error ? error : "out of memory");
-		return EXIT_FAILURE;
-	}
-	printf("%s: ok (%zu issuers, %zu assignments)\n", path, config->n_issuers,
-		config->n_assignments);
-	return EXIT_SUCCESS;
-}
-
 int main(int argc, char **argv)
 {
 	static const struct program program = {
 		.name = "jitgate-server",
 		.config = DEFAULT_CONFIG,
 		.print_help = print_help,
-		.check = check,
+		.check = check_config,
 		.serve = serve,
 		.command = command_run,
 	};

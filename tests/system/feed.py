@@ -297,14 +297,15 @@ def has_users():
 
 
 def add_users(directory):
-    """The users of packaging/systemd/jitgate.sysusers, in this mount namespace only."""
+    """The users of packaging/systemd/*.sysusers, in this mount namespace only."""
     for path, lines in (("/etc/passwd", [f"{USER}:x:{USER_ID}:{USER_ID}::/:/usr/sbin/nologin",
-                                         "jitgated:x:64502:64502::/:/usr/sbin/nologin"]),
+                                         "jitgated:x:64502:64502::/:/usr/sbin/nologin",
+                                         "jitgate-server:x:64503:64503::/:/usr/sbin/nologin"]),
                         ("/etc/group", ["jitgate:x:64501:jitgate-poll", f"{USER}:x:{USER_ID}:",
-                                       "jitgated:x:64502:"])):
+                                       "jitgated:x:64502:", "jitgate-server:x:64503:"])):
         with open(path) as file:
             kept = [line for line in file.read().splitlines()
-                    if line.split(":")[0] not in ("jitgate", "jitgated", USER)]
+                    if line.split(":")[0] not in ("jitgate", "jitgated", "jitgate-server", USER)]
         made = directory / os.path.basename(path)
         made.write_text("\n".join(kept + lines) + "\n")
         subprocess.run(["mount", "--bind", made, path], check=True)

@@ -2,7 +2,9 @@
 """jitgate-server's HTTP: whatever comes in, it answers or closes, stays small, and goes on."""
 
 import os
+import pathlib
 import resource
+import shutil
 import socket
 import ssl
 import stat
@@ -11,7 +13,7 @@ import time
 
 import pytest
 
-from agent import SANITIZED
+from agent import BUILD, SANITIZED
 from server import Connection, Server, make_certificate
 from world import await_
 
@@ -353,6 +355,28 @@ def test_a_certificate_that_can_not_serve_is_told_before_it_must(server):
             assert done.returncode == 1 and message in done.stderr, done.stderr
     server.configure(tls_certificate=certificate, tls_key=key)
     assert server.run("-n").returncode == 0
+
+
+def test_root_is_told_what_the_service_can_not_read(users, server):
+    server.use_tls()
+    paths = [server.path] + [pathlib.Path(server.sections["server"][name]) for name in
+                             ("signing_key", "tls_certificate", "tls_key")]
+    for directory in [server.directory, *server.directory.parents]:
+        directory.chmod(directory.stat().st_mode | 0o055)
+    for path in paths:
+        path.chmod(0o640)
+        shutil.chown(path, "root", "jitgate-server")
+    assert server.run("-n").stderr == ""
+    for path in paths:
+        shutil.chown(path, "root", "root")
+        (told,) = server.run("-n").stderr.splitlines()
+        assert f"{path} can't be read by the user jitgate-server" in told
+        assert ("LoadCredential=" in told) == (path.suffix == ".jwk")
+        path.chmod(0o644)
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    done = subprocess.run([*nobody, f"{BUILD}/jitgate-server", "-c", server.path, "-n"],
+                          capture_output=True, check=True)
+    assert done.stderr == b""
 
 
 def test_the_example_is_accepted(server):
