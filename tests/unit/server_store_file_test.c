@@ -216,6 +216,29 @@ static void test_damaged_file_is_an_error_and_no_crash(void **state)
 	fixture_open(fixture);
 }
 
+/* A log of years would keep the server from starting in time. */
+static void test_large_file_is_not_looked_through(void **state)
+{
+	struct fixture *fixture = *state;
+	static char value[STORE_VALUE_BYTES_MAX + 1], noise[1024 * 1024];
+	char key[16];
+	int fd;
+
+	memset(value, 'v', sizeof(value) - 1);
+	for (int i = 0; i < 70; i++) {
+		sprintf(key, "%d", i);
+		put(fixture, key, value);
+	}
+	fixture->store = store_free(fixture->store);
+	memset(noise, 0xa5, sizeof(noise));
+	fd = open(fixture->path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, noise, sizeof(noise), 60 * 1024 * 1024), sizeof(noise));
+	close(fd);
+	fixture_open(fixture);
+	put(fixture, "a", "b");
+}
+
 static void test_torn_wal_loses_only_what_was_torn(void **state)
 {
 	struct fixture *fixture = *state;
@@ -363,6 +386,7 @@ int main(void)
 		TEST(test_other_database_is_refused_and_left_alone),
 		TEST(test_empty_file_becomes_a_store),
 		TEST(test_damaged_file_is_an_error_and_no_crash),
+		TEST(test_large_file_is_not_looked_through),
 		TEST(test_torn_wal_loses_only_what_was_torn),
 		TEST(test_full_disk_refuses_what_does_not_fit_alone),
 		TEST(test_a_clock_that_leaps_ends_no_lease_at_once),

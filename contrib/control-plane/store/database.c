@@ -19,6 +19,10 @@
 #define OPEN_PAUSE_USEC 10000
 #define BUSY_MS 5
 
+/* So much is looked through when it is opened; of what is larger, which would take minutes, damage
+ * is found where it is read. */
+#define CHECKED_BYTES_MAX (64 * 1024 * 1024)
+
 static int _printf_(3, 4) say(char **ret_error, int error, const char *format, ...)
 {
 	va_list arguments;
@@ -272,6 +276,20 @@ static int database_says(struct database *database, const char *sql, const char 
 	return r;
 }
 
+/* Returns 0, -EBADMSG where it is damaged, or another -errno. */
+static int database_check(struct database *database)
+{
+	int64_t n_bytes;
+	int r = database_query(database,
+		"SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", &n_bytes,
+		1);
+
+	if (r < 0 || n_bytes > CHECKED_BYTES_MAX)
+		return r;
+	r = database_says(database, "PRAGMA quick_check(1)", "ok");
+	return r == 0 ? -EBADMSG : r < 0 ? r : 0;
+}
+
 static int database_set_up(struct database *database, char **ret_error)
 {
 	int64_t version;
@@ -299,9 +317,7 @@ static int database_set_up(struct database *database, char **ret_error)
 	if (r >= 0 && version < database_n_migrations)
 		r = database_migrate(database, ret_error);
 	if (r >= 0)
-		r = database_says(database, "PRAGMA quick_check(1)", "ok");
-	if (r == 0)
-		r = -EBADMSG;
+		r = database_check(database);
 
 	return r < 0 ? r : 0;
 }
