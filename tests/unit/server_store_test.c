@@ -2,6 +2,9 @@
 
 /* What a store promises to whoever calls it. */
 
+#include <fcntl.h>
+#include <sys/epoll.h>
+
 #include "tests/unit/server_store.h"
 
 static void test_what_was_put_is_there(void **state)
@@ -399,6 +402,60 @@ static void test_lone_commit_takes_one_turn(void **state)
 	assert_true(outcome.is_there);
 }
 
+/* Calls that beget calls, until somebody else has had a turn. */
+struct chain {
+	struct store *store;
+	size_t n_calls;
+	bool is_over;
+};
+
+static void on_link(int error, const struct store_range_result *result, void *userdata)
+{
+	struct chain *chain = userdata;
+
+	(void)result;
+	assert_int_equal(error, 0);
+	chain->n_calls++;
+	if (!chain->is_over)
+		assert_int_equal(store_range(chain->store, &(struct store_range){ .from = "a" },
+					 on_link, chain),
+			0);
+}
+
+static int on_other(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+	struct chain *chain = userdata;
+
+	(void)source, (void)fd, (void)revents;
+	chain->is_over = true;
+	return 0;
+}
+
+static void test_others_have_their_turn_between_calls(void **state)
+{
+	struct fixture *fixture = *state;
+	struct chain chain = { .store = fixture->store };
+	sd_event_source *source;
+	int pipes[2];
+
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	assert_int_equal(
+		sd_event_add_io(fixture->event, &source, pipes[0], EPOLLIN, on_other, &chain), 0);
+	on_link(0, NULL, &chain);
+	for (int i = 0; i < 10; i++)
+		assert_true(sd_event_run(fixture->event, 0) > 0);
+	assert_true(chain.n_calls > 5);
+	chain.n_calls = 0;
+	assert_int_equal(write(pipes[1], "x", 1), 1);
+	while (!chain.is_over && chain.n_calls < 100)
+		assert_true(sd_event_run(fixture->event, 0) > 0);
+	assert_in_range(chain.n_calls, 0, 2);
+	sd_event_source_disable_unref(source);
+	settle(fixture->event);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -413,6 +470,7 @@ int main(void)
 		TEST(test_handlers_are_called_in_order_of_the_calls),
 		TEST(test_calls_of_one_turn_share_a_commit_and_no_fate),
 		TEST(test_lone_commit_takes_one_turn),
+		TEST(test_others_have_their_turn_between_calls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

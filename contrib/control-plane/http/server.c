@@ -21,6 +21,7 @@
 
 #include "agent/common/times.h"
 #include "contrib/control-plane/http/request.h"
+#include "contrib/control-plane/state/turn.h"
 
 #define POOL_BYTES (12 * 1024)
 #define PATIENCE_USEC_DEFAULT (60 * USEC_PER_SEC)
@@ -198,8 +199,7 @@ static int daemon_on_again(sd_event_source *source, uint64_t usec, void *userdat
 
 void daemon_run_again(struct http_daemon *daemon, uint64_t delay_usec)
 {
-	(void)sd_event_source_set_time_relative(daemon->again, delay_usec);
-	(void)sd_event_source_set_enabled(daemon->again, SD_EVENT_ONESHOT);
+	(void)turn_at(daemon->again, clock_monotonic_usec() + delay_usec);
 }
 
 /*

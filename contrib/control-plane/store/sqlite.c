@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "contrib/control-plane/state/turn.h"
 #include "contrib/control-plane/store/sqlite.h"
 #include "contrib/control-plane/store/sqlite_private.h"
 
@@ -31,6 +32,7 @@
 #define TURN_BYTES_MAX (8 * 1024 * 1024)
 
 #define RETRY_USEC 10000
+#define ACCURACY_USEC 1
 #define BUSY_USEC_MAX 5000000
 
 static uint64_t clock_usec(clockid_t clock)
@@ -54,7 +56,7 @@ uint64_t wall_usec(void)
 void sqlite_schedule(struct sqlite *sqlite)
 {
 	/* Fails in no way that is ours to handle: the source is there. */
-	sd_event_source_set_enabled(sqlite->run, SD_EVENT_ONESHOT);
+	(void)turn_at(sqlite->run, 0);
 }
 
 int sqlite_enqueue(struct sqlite *sqlite, struct job *job, void *userdata)
@@ -71,7 +73,7 @@ int sqlite_enqueue(struct sqlite *sqlite, struct job *job, void *userdata)
 	sqlite->jobs_end = &job->next;
 	sqlite->n_jobs++;
 	sqlite->jobs_bytes += job->n_bytes;
-	/* While it waits for another process, the retry's turn comes. */
+	/* While it waits for another process, its turn comes. */
 	if (sqlite->busy_until_usec == 0)
 		sqlite_schedule(sqlite);
 
@@ -183,7 +185,6 @@ static void sqlite_destroy(struct sqlite *sqlite)
 	while (sqlite->jobs)
 		job_free(sqlite_dequeue(sqlite));
 	sd_event_source_unref(sqlite->run);
-	sd_event_source_unref(sqlite->retry);
 	sd_event_source_unref(sqlite->changes);
 	sd_event_source_unref(sqlite->lease_timer);
 	sd_event_unref(sqlite->event);
@@ -198,21 +199,20 @@ static void sqlite_destroy(struct sqlite *sqlite)
 static int sqlite_wait(struct sqlite *sqlite)
 {
 	const uint64_t now_usec = monotonic_usec();
-	int r;
 
 	if (sqlite->busy_until_usec == 0)
 		sqlite->busy_until_usec = now_usec + BUSY_USEC_MAX;
-	r = sd_event_source_set_time(sqlite->retry, now_usec + RETRY_USEC);
 
-	return r < 0 ? r : sd_event_source_set_enabled(sqlite->retry, SD_EVENT_ONESHOT);
+	return turn_at(sqlite->run, now_usec + RETRY_USEC);
 }
 
-static int on_run(sd_event_source *source, void *userdata)
+static int on_run(sd_event_source *source, uint64_t usec, void *userdata)
 {
 	struct sqlite *sqlite = userdata;
 	int r;
 
 	(void)source;
+	(void)usec;
 	sqlite->is_running = true;
 	r = sqlite_run(sqlite);
 	sqlite->is_running = false;
@@ -230,12 +230,6 @@ static int on_run(sd_event_source *source, void *userdata)
 	sqlite_lease_arm(sqlite);
 
 	return 0;
-}
-
-static int on_retry(sd_event_source *source, uint64_t usec, void *userdata)
-{
-	(void)usec;
-	return on_run(source, userdata);
 }
 
 static int on_change(sd_event_source *source, const struct inotify_event *event, void *userdata)
@@ -309,18 +303,12 @@ static const struct store_backend sqlite_backend = {
 
 static int sqlite_add_sources(struct sqlite *sqlite)
 {
-	int r = sd_event_add_defer(sqlite->event, &sqlite->run, on_run, sqlite);
+	int r = sd_event_add_time(
+		sqlite->event, &sqlite->run, CLOCK_MONOTONIC, 0, ACCURACY_USEC, on_run, sqlite);
 
 	if (r < 0)
 		return r;
 	r = sd_event_source_set_enabled(sqlite->run, SD_EVENT_OFF);
-	if (r < 0)
-		return r;
-	r = sd_event_add_time(
-		sqlite->event, &sqlite->retry, CLOCK_MONOTONIC, 0, 1000, on_retry, sqlite);
-	if (r < 0)
-		return r;
-	r = sd_event_source_set_enabled(sqlite->retry, SD_EVENT_OFF);
 	if (r < 0)
 		return r;
 

@@ -17,8 +17,9 @@ struct sqlite {
 	struct job **jobs_end;
 	size_t n_jobs;
 	size_t jobs_bytes;
-	sd_event_source *run; /* once, when there is something to do */
-	sd_event_source *retry; /* the same a little later, when another process has the lock */
+	/* Once, when there is something to do; a little later, when another process has the lock.
+	 */
+	sd_event_source *run;
 	uint64_t busy_until_usec; /* when it gives up waiting for it; 0: it does not wait */
 	bool is_running;
 	bool is_freed; /* while it was running */
@@ -45,7 +46,7 @@ static inline struct sqlite *sqlite_of(struct store *store)
 /* What leases are counted in: they outlive this boot. */
 uint64_t wall_usec(void);
 
-/* Runs what waits in the queue, in this turn of the event loop. */
+/* Runs what waits in the queue, in its turn. */
 void sqlite_schedule(struct sqlite *sqlite);
 
 /* Puts a job at the queue's end, and owns it. Returns 0; -ENOMEM where there is none; -EAGAIN. */
