@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The activity log: every decision, with person, VM, port, source, reason, result."""
 
+import signal
 import urllib.parse
 
-from control_plane import ask, policy, policy_id, rule, vm_id
+from control_plane import Held, ask, policy, policy_id, rule, vm_id
 
 SECURITY = "Microsoft.Security/locations/jitNetworkAccessPolicies"
 
@@ -91,3 +92,26 @@ def test_it_shows_what_one_may_read(server, admin, alice):
     assert answer.status == 200
     dave = server.person("dave", "reader", "/subscriptions/s2")
     assert [entry["resource"] for entry in dave.activity()] == [policy_id("default", other)]
+
+
+def test_who_reads_much_is_in_nobodys_way(server, admin, alice):
+    """Of one principal a page is read at a time, and what it asks for besides waits, or is refused."""
+    agent = server.enroll("vm1")
+    for _ in range(4):
+        assert agent.post(*(agent.event("session_opened", reason="r" * 200)
+                            for _ in range(1000))).status == 202
+    path = "/v1/activity?top=1000&request=none"
+    connections = [alice.server.connect() for _ in range(40)]
+    for connection in connections:
+        connection.connect()
+    server.process.send_signal(signal.SIGSTOP)  # so that all are there at once
+    for connection in connections:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {alice.token}"})
+    other = Held(admin.call, "GET", path)
+    server.process.send_signal(signal.SIGCONT)
+    assert other.result().status == 200
+    answers = [connection.getresponse() for connection in connections]
+    assert {answer.status for answer in answers} == {200, 429}
+    assert len([answer for answer in answers if answer.status == 200]) >= 16
+    assert all("Retry-After" in answer.headers for answer in answers if answer.status == 429)
+    assert alice.call("GET", path).status == 200

@@ -31,6 +31,7 @@ struct activity {
 	struct leases *leases;
 	const char *url; /* of the server, for links */
 	int64_t retention; /* seconds */
+	struct page *pages; /* that are read, or wait for it: read.c */
 };
 
 /* What is not known of an entry is NULL or 0. Strings are borrowed. */

@@ -2,7 +2,8 @@
 
 /*
  * Reading the log, newest first. It is ranged from the store, a piece at a time: what a call may
- * read is bounded, so a page may be short, or empty, and still have a next one.
+ * read is bounded, so a page may be short, or empty, and still have a next one. Of each principal
+ * one page is read at a time, so that between two pieces everybody has their turn.
  */
 
 #include <errno.h>
@@ -18,13 +19,15 @@
 #define TOP_MAX 1000
 #define PIECE 256 /* entries ranged at once */
 #define ENTRIES_PER_CALL 8192
+#define PAGES_PER_PRINCIPAL 16 /* that are read, or wait for it */
 
 static const char *const parameters[] = { "vm", "request", "principal", "since", "until", "top",
 	NULL };
 
 /* A page in the making. */
 struct page {
-	const struct activity *activity;
+	struct page *next; /* in order of the calls */
+	struct activity *activity;
 	struct http_request *request;
 	char *from;
 	char *to; /* what comes next is before it */
@@ -67,10 +70,37 @@ static bool page_wants(const struct page *page, const json_t *entry)
 		may_read(api_principal(request), entry);
 }
 
+static int page_read(struct page *page);
+static void page_fail(struct page *page, int error);
+
+static bool page_is_of(const struct page *page, const struct principal *principal)
+{
+	return strcmp(api_principal(page->request)->name, principal->name) == 0;
+}
+
+/* The principal's next page is read now. Before the answer, with which the principal goes. */
+static void page_leave(struct page *page)
+{
+	const struct principal *principal = api_principal(page->request);
+	struct page **at = &page->activity->pages, *next;
+	int r;
+
+	while (*at != page)
+		at = &(*at)->next;
+	*at = page->next;
+	for (next = page->activity->pages; next; next = next->next)
+		if (page_is_of(next, principal))
+			break;
+	r = next ? page_read(next) : 0;
+	if (r < 0)
+		page_fail(next, r);
+}
+
 static void page_respond(struct page *page, const char *last)
 {
 	json_t *value = json_incref(page->value);
 
+	page_leave(page);
 	http_respond_json(page->request, 200,
 		api_page(page->request, page->activity->url, value,
 			last ? last + strlen(PREFIX) : NULL, parameters));
@@ -79,11 +109,10 @@ static void page_respond(struct page *page, const char *last)
 
 static void page_fail(struct page *page, int error)
 {
+	page_leave(page);
 	api_respond_error(page->request, error);
 	page_free(page);
 }
-
-static int page_read(struct page *page);
 
 static void page_on_range(int error, const struct store_range_result *result, void *userdata)
 {
@@ -128,6 +157,28 @@ static int page_read(struct page *page)
 			.descending = true,
 		},
 		page_on_range, page);
+}
+
+/* Reads it, or has it wait for those that the principal asked for before. */
+static void page_begin(struct page *page)
+{
+	const struct principal *principal = api_principal(page->request);
+	struct page **at = &page->activity->pages;
+	size_t n = 0;
+	int r;
+
+	for (; *at; at = &(*at)->next)
+		n += page_is_of(*at, principal);
+	if (n >= PAGES_PER_PRINCIPAL) {
+		http_request_add_header(page->request, "Retry-After", "5");
+		http_respond_error(page->request, 429, "TooManyRequests",
+			"%zu calls of %s read the activity log already", n, principal->name);
+		return page_free(page);
+	}
+	*at = page;
+	r = n == 0 ? page_read(page) : 0;
+	if (r < 0)
+		page_fail(page, r);
 }
 
 /* A bound as keys have it. False where it has answered. */
@@ -179,12 +230,11 @@ static void handle_list(struct http_request *request, void *userdata)
 			free(to);
 		}
 	}
-	if (r == 0 && strcmp(page->from, page->to) >= 0)
-		return page_respond(page, NULL);
-	if (r == 0)
-		r = page_read(page);
-	if (r < 0)
-		page_fail(page, r);
+	if (r < 0) {
+		api_respond_error(request, r);
+		return page_free(page);
+	}
+	page_begin(page);
 }
 
 const struct http_route activity_routes[] = {
