@@ -18,6 +18,8 @@ int netlink_open(int bus, int flags, struct netlink **ret)
 		return -errno;
 	if (mnl_socket_bind(netlink->socket, 0, MNL_SOCKET_AUTOPID) < 0)
 		return -errno;
+	/* An error need not repeat the message that it is about: that can be long. */
+	(void)mnl_socket_setsockopt(netlink->socket, NETLINK_CAP_ACK, &(int){ 1 }, sizeof(int));
 	netlink->sequence = 1;
 	*ret = TAKE_PTR(netlink);
 	return 0;

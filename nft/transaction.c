@@ -218,12 +218,13 @@ static int transaction_read_answers(
 		const struct nlmsghdr *message = (const struct nlmsghdr *)buffer;
 		int n_left = n;
 
-		if (n < 0 && errno == EINTR)
+		/* ENOBUFS: more errors than the queue holds. It comes before those that it does,
+		 * and of these the first one matters. */
+		if (n < 0 && (errno == EINTR || errno == ENOBUFS))
 			continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			break;
-		if (n < 0) /* ENOBUFS: more errors than the queue holds; one of them was read before
-			    */
+		if (n < 0)
 			return error < 0 ? error : -errno;
 		for (; mnl_nlmsg_ok(message, n_left); message = mnl_nlmsg_next(message, &n_left)) {
 			const struct nlmsgerr *answer = mnl_nlmsg_get_payload(message);

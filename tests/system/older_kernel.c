@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 /*
- * Preloaded into jitgated by tests: answers as a kernel before 6.9 does to a table that is to be
- * owned and to persist. What the daemon does then, it does with the real kernel.
+ * Preloaded into jitgated by tests: to a table that is to be owned and to persist, the kernel answers as one before 6.9
+ * does. What the daemon asks for has a flag more then, which no kernel knows.
  */
 
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -16,14 +17,15 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 
-static bool asks_for_ownership(const struct nlmsghdr *message)
+#define UNKNOWN_FLAG (UINT32_C(1) << 31)
+
+static void spoil(struct nlmsghdr *message)
 {
-	const char *attribute =
-		(const char *)NLMSG_DATA(message) + NLMSG_ALIGN(sizeof(struct nfgenmsg));
+	char *attribute = (char *)NLMSG_DATA(message) + NLMSG_ALIGN(sizeof(struct nfgenmsg));
 	const char *end = (const char *)message + message->nlmsg_len;
 
 	if (message->nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE))
-		return false;
+		return;
 	while (attribute + NLA_HDRLEN <= end) {
 		struct nlattr head;
 		uint32_t flags;
@@ -31,26 +33,31 @@ static bool asks_for_ownership(const struct nlmsghdr *message)
 		memcpy(&head, attribute, sizeof(head));
 		if (head.nla_type == NFTA_TABLE_FLAGS) {
 			memcpy(&flags, attribute + NLA_HDRLEN, sizeof(flags));
-			return ntohl(flags) & NFT_TABLE_F_OWNER;
+			if (ntohl(flags) & NFT_TABLE_F_OWNER)
+				flags |= htonl(UNKNOWN_FLAG);
+			memcpy(attribute + NLA_HDRLEN, &flags, sizeof(flags));
 		}
 		attribute += NLA_ALIGN(head.nla_len);
 	}
-	return false;
 }
 
 ssize_t sendto(int fd, const void *bytes, size_t n, int flags, const struct sockaddr *address,
 	socklen_t n_address)
 {
 	ssize_t (*real)(int, const void *, size_t, int, const struct sockaddr *, socklen_t);
-	const struct nlmsghdr *message = bytes;
-	int left = (int)n;
+	struct nlmsghdr *copy = NULL, *message;
+	int left = (int)n, error;
+	ssize_t sent;
 
 	*(void **)&real = dlsym(RTLD_NEXT, "sendto");
-	if (address && address->sa_family == AF_NETLINK)
-		for (; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left))
-			if (asks_for_ownership(message)) {
-				errno = EOPNOTSUPP;
-				return -1;
-			}
-	return real(fd, bytes, n, flags, address, n_address);
+	if (address && address->sa_family == AF_NETLINK && (copy = malloc(n))) {
+		memcpy(copy, bytes, n);
+		for (message = copy; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left))
+			spoil(message);
+	}
+	sent = real(fd, copy ? copy : bytes, n, flags, address, n_address);
+	error = errno;
+	free(copy);
+	errno = error;
+	return sent;
 }

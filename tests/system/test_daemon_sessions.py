@@ -312,6 +312,17 @@ def test_a_flood_of_udp_sessions_does_not_delay_a_start(world, agent, measure):
     await_(lambda: told() == 0, 20, "they are ended")
 
 
+def test_a_restart_with_many_sessions_where_tables_can_not_be_owned(world, agent, older_kernel):
+    """The kernel refuses so much then that its answers have no room, the first one for the reason has."""
+    Udp(world.vm, "192.0.2.1", 53)
+    agent.environment.update(older_kernel)
+    agent.start()
+    agent.grant("53/udp", "192.0.2.0/24")
+    flood(world, 20000, 6000)
+    start_after_kill(agent)
+    await_(lambda: len(agent.call("ListSessions")["sessions"]) == 6000, 20, "all are known")
+
+
 def test_a_flood_of_sessions_hides_none(world, agent):
     """The kernel tells of so many a second; the rest is found in its sets, by a daemon that goes on."""
     Udp(world.vm, "192.0.2.1", 53)
