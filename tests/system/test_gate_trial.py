@@ -10,7 +10,7 @@ import time
 import pytest
 
 from confined import NOBODY, give_agent, let_in_by_access_list
-from harness import Listener, Session, Udp, VarlinkError, await_, is_open
+from harness import Listener, Session, Udp, VarlinkError, await_, is_open, later
 from idl import Interface
 from knocking import Accepting, Knocking
 
@@ -152,7 +152,7 @@ def test_a_trial_that_is_not_to_be_believed_ends(world, audited, what):
     if what == "reboot":
         file.write_text(json.dumps({**trial, "boot": "0" * 32}))
     elif what == "sleep":
-        agent.wrapper = ["unshare", "--time", "--boottime", "7200"]
+        agent.wrapper = later(7200)
     elif what == "garbage":
         file.write_text("{")
     else:
