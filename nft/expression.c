@@ -179,6 +179,17 @@ static void lookup(struct rule_builder *builder, enum gate_set set)
 	set_string(builder, expression, NFTNL_EXPR_LOOKUP_SET, gate_set_definition(set)->name);
 }
 
+/* Kernels before 5.11 don't take it from the set. */
+static void count_elements(struct rule_builder *builder, struct nftnl_expr *dynset)
+{
+	struct nftnl_expr *counter = nftnl_expr_alloc("counter");
+
+	if (!counter)
+		builder->error = -ENOMEM;
+	else if (nftnl_expr_set(dynset, NFTNL_EXPR_DYNSET_EXPR, counter, 0) < 0) /* consumed */
+		builder->error = -ENOMEM;
+}
+
 static void change_set(
 	struct rule_builder *builder, enum gate_set set, enum nft_dynset_ops operation)
 {
@@ -190,6 +201,8 @@ static void change_set(
 	nftnl_expr_set_u32(dynset, NFTNL_EXPR_DYNSET_OP, operation);
 	nftnl_expr_set_u32(dynset, NFTNL_EXPR_DYNSET_SET_ID, set + 1);
 	set_string(builder, dynset, NFTNL_EXPR_DYNSET_SET_NAME, gate_set_definition(set)->name);
+	if (gate_set_definition(set)->counter)
+		count_elements(builder, dynset);
 }
 
 static void compare_range(struct rule_builder *builder, enum nft_range_ops operation,
