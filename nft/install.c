@@ -135,23 +135,44 @@ static int mend_grants(struct transaction *transaction, const struct element_lis
 	return status < 0 ? status : change_grants(transaction, NFT_MSG_NEWSETELEM, &add);
 }
 
+static int port_range_compare(const struct port_range *a, const struct port_range *b)
+{
+	if (a->first != b->first)
+		return a->first < b->first ? -1 : 1;
+	return (int)a->last - (int)b->last;
+}
+
+/* What stays is not touched: kernels before 6.2 may miss a port while its element is made anew, and
+ * so take it for one that is not managed. */
 static int install_ports(struct netlink *netlink, struct transaction *transaction,
 	enum gate_set set, const struct port_range *ports, size_t n, bool there)
 {
-	_cleanup_(port_range_list_done) struct port_range_list list = {};
-	int status;
+	_cleanup_(port_range_list_done) struct port_range_list have = {}, remove = {}, add = {};
+	int status = there ? elements_read_ports(netlink, set, &have) : 0;
 
-	if (there) {
-		status = elements_read_ports(netlink, set, &list);
-		if (status < 0)
-			return status;
-		if (list.n == n && (n == 0 || memcmp(list.ranges, ports, n * sizeof(*ports)) == 0))
-			return 0;
-		status = elements_flush(transaction, set);
-		if (status < 0)
-			return status;
+	if (status < 0)
+		return status;
+	remove.ranges = calloc(have.n + 1, sizeof(*remove.ranges));
+	add.ranges = calloc(n + 1, sizeof(*add.ranges));
+	if (!remove.ranges || !add.ranges)
+		return -ENOMEM;
+	for (size_t i = 0, k = 0; i < have.n || k < n;) {
+		int order = i == have.n ? 1
+			: k == n        ? -1
+					: port_range_compare(&have.ranges[i], &ports[k]);
+
+		if (order < 0)
+			remove.ranges[remove.n++] = have.ranges[i];
+		else if (order > 0)
+			add.ranges[add.n++] = ports[k];
+		i += order <= 0;
+		k += order >= 0;
 	}
-	return elements_change_ports(transaction, NFT_MSG_NEWSETELEM, set, ports, n);
+	status = elements_change_ports(
+		transaction, NFT_MSG_DELSETELEM, set, remove.ranges, remove.n);
+	return status < 0
+		? status
+		: elements_change_ports(transaction, NFT_MSG_NEWSETELEM, set, add.ranges, add.n);
 }
 
 static int install_always_allow(struct netlink *netlink, struct transaction *transaction,

@@ -195,7 +195,7 @@ void port_ranges_merge(struct port_range_list *list)
 		const struct port_range *range = &list->ranges[i];
 		struct port_range *last = n > 0 ? &list->ranges[n - 1] : NULL;
 
-		if (last && range->first <= (uint32_t)last->last + 1) {
+		if (last && range->first <= last->last) {
 			if (range->last > last->last)
 				last->last = range->last;
 		} else {

@@ -60,7 +60,8 @@ int policies_ports(const struct policies *policies, unsigned protocol, struct po
 int policies_stand_in(const struct policies *policies, const struct port_range_list *tcp,
 	const struct port_range_list *udp, struct document **ret);
 
-/* Sorts ranges and merges those that overlap or adjoin. */
+/* Sorts ranges and merges those that overlap. Neighbours stay two: when one comes or goes, the
+ * other is not touched. */
 void port_ranges_merge(struct port_range_list *list);
 
 /* always_allow as the kernel wants it: disjoint elements, without timeouts. Returns 0 or -ENOMEM.
