@@ -14,10 +14,12 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory):
-    """Running; what its disk /state has is there until the module's last test."""
+def machine(request, tmp_path_factory):
+    """Running; what its disk /state has is there until the module's last test. A module that says COUNTED = True has one
+    whose time is that of its instructions."""
     made = Machine(os.environ["JITGATE_IMAGES"], os.environ["JITGATE_KERNEL"],
-                   os.environ["JITGATE_TREE"], tmp_path_factory.mktemp("machine"))
+                   os.environ["JITGATE_TREE"], tmp_path_factory.mktemp("machine"),
+                   counted=getattr(request.module, "COUNTED", False))
     try:
         yield made.start()
     finally:
