@@ -157,23 +157,24 @@ __asm__(".section exempt,\"ax\",@progbits\n"
 static int system_call_error(int number)
 {
 	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-		int error;
+		int error, n_failed;
 
 		if (calls[i].number != number)
 			continue;
 		if (faults->only[0] && strcmp(faults->only, calls[i].name) != 0)
 			return 0;
-		switch (count_and_judge()) {
-		case 0:
+		n_failed = count_and_judge();
+		if (n_failed == 0)
 			return 0;
-		case 1:
+		if (n_failed == 1)
 			strcpy(faults->where, calls[i].name);
-		}
 		if (faults->kills)
 			raw_call(SYS_kill, raw_call(SYS_getpid, 0, 0, 0, 0, 0, 0), SIGKILL, 0, 0, 0,
 				0);
 		error = calls[i].errors[faults->choice % ERRORS_MAX];
-		return error ? error : calls[i].errors[0];
+		if (!error)
+			error = calls[i].errors[0];
+		return error == EINTR && n_failed > 1 ? 0 : error; /* an interruption is over at once */
 	}
 	return 0;
 }
