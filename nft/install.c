@@ -142,8 +142,9 @@ static int port_range_compare(const struct port_range *a, const struct port_rang
 	return (int)a->last - (int)b->last;
 }
 
-/* What stays is not touched: kernels before 6.2 may miss a port while its element is made anew, and
- * so take it for one that is not managed. */
+/* What stays is not touched: kernels before 6.17 may miss a port while its element is made anew, and
+ * so take it for one that is not managed (Linux a60f7bf4a152, "netfilter: nft_set_rbtree: continue
+ * traversal if element is inactive"). */
 static int install_ports(struct netlink *netlink, struct transaction *transaction,
 	enum gate_set set, const struct port_range *ports, size_t n, bool there)
 {
