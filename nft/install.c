@@ -135,16 +135,39 @@ static int mend_grants(struct transaction *transaction, const struct element_lis
 	return status < 0 ? status : change_grants(transaction, NFT_MSG_NEWSETELEM, &add);
 }
 
-static int port_range_compare(const struct port_range *a, const struct port_range *b)
+/* What of a wanted range is there in whole ranges stays as it is; the rest of what is there goes.
+ * have and ports are sorted and disjoint; add and remove have room for all of both. */
+static void compare_ports(const struct port_range_list *have, const struct port_range *ports,
+	size_t n, struct port_range_list *remove, struct port_range_list *add)
 {
-	if (a->first != b->first)
-		return a->first < b->first ? -1 : 1;
-	return (int)a->last - (int)b->last;
+	const struct port_range *range = have->ranges, *end = have->ranges + have->n;
+
+	for (size_t k = 0; k < n; k++) {
+		uint32_t next = ports[k].first;
+
+		for (; range < end && range->first <= ports[k].last; range++) {
+			if (range->first < next || range->last > ports[k].last) {
+				remove->ranges[remove->n++] = *range;
+				continue;
+			}
+			if (range->first > next)
+				add->ranges[add->n++] = (struct port_range){ (uint16_t)next,
+					(uint16_t)(range->first - 1) };
+			next = range->last + 1U;
+		}
+		if (next <= ports[k].last)
+			add->ranges[add->n++] =
+				(struct port_range){ (uint16_t)next, ports[k].last };
+	}
+	while (range < end)
+		remove->ranges[remove->n++] = *range++;
 }
 
-/* What stays is not touched: kernels before 6.17 may miss a port while its element is made anew, and
- * so take it for one that is not managed (Linux a60f7bf4a152, "netfilter: nft_set_rbtree: continue
- * traversal if element is inactive"). */
+/*
+ * What stays is not touched: kernels before 6.17 may miss a port while its element is made anew,
+ * and so take it for one that is not managed (Linux a60f7bf4a152, "netfilter: nft_set_rbtree:
+ * continue traversal if element is inactive").
+ */
 static int install_ports(struct netlink *netlink, struct transaction *transaction,
 	enum gate_set set, const struct port_range *ports, size_t n, bool there)
 {
@@ -154,21 +177,10 @@ static int install_ports(struct netlink *netlink, struct transaction *transactio
 	if (status < 0)
 		return status;
 	remove.ranges = calloc(have.n + 1, sizeof(*remove.ranges));
-	add.ranges = calloc(n + 1, sizeof(*add.ranges));
+	add.ranges = calloc(have.n + n + 1, sizeof(*add.ranges));
 	if (!remove.ranges || !add.ranges)
 		return -ENOMEM;
-	for (size_t i = 0, k = 0; i < have.n || k < n;) {
-		int order = i == have.n ? 1
-			: k == n        ? -1
-					: port_range_compare(&have.ranges[i], &ports[k]);
-
-		if (order < 0)
-			remove.ranges[remove.n++] = have.ranges[i];
-		else if (order > 0)
-			add.ranges[add.n++] = ports[k];
-		i += order <= 0;
-		k += order >= 0;
-	}
+	compare_ports(&have, ports, n, &remove, &add);
 	status = elements_change_ports(
 		transaction, NFT_MSG_DELSETELEM, set, remove.ranges, remove.n);
 	return status < 0

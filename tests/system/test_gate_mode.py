@@ -79,6 +79,22 @@ def test_ports_come_and_go_with_a_reload(world, agent, family):
     assert not is_open(world.requester, address, 80)
 
 
+def test_a_range_grows_and_shrinks(world, agent):
+    """What stays managed is not made anew: its elements are those that were there."""
+    for port in 22, 25, 30:
+        Listener(world.vm, "0.0.0.0", port)
+    agent.start()
+    for ranges, elements in (["22"], "22"), (["20-25"], "20-21, 22, 23-25"), (["20-25", "26-30"], "20-21, 22, 23-25, 26-30"), \
+            (["22-30"], "22, 23-25, 26-30"), (["22-24"], "22, 23-24"), (["30", "1-10"], "1-10, 30"), (["22"], "22"):
+        agent.configure(ports={f"p{i}": {"number": number} for i, number in enumerate(ranges)})
+        agent.reload()
+        listed = world.vm.run("nft", "list", "set", "inet", "jitgate", "managed_tcp")
+        assert f"elements = {{ {elements} }}" in " ".join(listed.split())
+        for port in 22, 25, 30:
+            managed = any(int(one.split("-")[0]) <= port <= int(one.split("-")[-1]) for one in ranges)
+            assert is_open(world.stranger, world.vm.v4, port) is not managed
+
+
 def test_refusals_are_counted_for_each_source_and_port(world, agent):
     Listener(world.vm, "::", 22, dual_stack=True)
     agent.start()
