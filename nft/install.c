@@ -140,12 +140,14 @@ static int mend_grants(struct transaction *transaction, const struct element_lis
 static void compare_ports(const struct port_range_list *have, const struct port_range *ports,
 	size_t n, struct port_range_list *remove, struct port_range_list *add)
 {
-	const struct port_range *range = have->ranges, *end = have->ranges + have->n;
+	size_t i = 0;
 
 	for (size_t k = 0; k < n; k++) {
 		uint32_t next = ports[k].first;
 
-		for (; range < end && range->first <= ports[k].last; range++) {
+		for (; i < have->n && have->ranges[i].first <= ports[k].last; i++) {
+			const struct port_range *range = &have->ranges[i];
+
 			if (range->first < next || range->last > ports[k].last) {
 				remove->ranges[remove->n++] = *range;
 				continue;
@@ -159,8 +161,8 @@ static void compare_ports(const struct port_range_list *have, const struct port_
 			add->ranges[add->n++] =
 				(struct port_range){ (uint16_t)next, ports[k].last };
 	}
-	while (range < end)
-		remove->ranges[remove->n++] = *range++;
+	while (i < have->n)
+		remove->ranges[remove->n++] = have->ranges[i++];
 }
 
 /*
