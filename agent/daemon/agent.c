@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
-#include <systemd/sd-daemon.h>
 #include <systemd/sd-id128.h>
 
 #include "agent/common/settings.h"
