@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <time.h>
@@ -15,6 +16,7 @@
 #include "agent/common/notify.h"
 
 #define NOTIFICATION_MAX 1536
+#define READY_SECONDS 5
 
 /* A path, or a name behind '@' in the abstract namespace. Returns its length; 0: there is none. */
 static socklen_t manager_address(struct sockaddr_un *ret)
@@ -31,26 +33,36 @@ static socklen_t manager_address(struct sockaddr_un *ret)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
 }
 
+static void send_text(const char *text, int flags)
+{
+	const struct timeval bound = { .tv_sec = READY_SECONDS };
+	struct sockaddr_un manager;
+	socklen_t length = manager_address(&manager);
+	int fd = length > 0 ? socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) : -1;
+
+	if (fd < 0)
+		return;
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof(bound));
+	/* The kernel says who sends it. */
+	(void)sendto(fd, text, strlen(text), flags | MSG_NOSIGNAL,
+		(const struct sockaddr *)&manager, length);
+	close(fd);
+}
+
 void notify(const char *format, ...)
 {
 	char text[NOTIFICATION_MAX];
-	struct sockaddr_un manager;
-	socklen_t length = manager_address(&manager);
 	va_list arguments;
-	int fd;
 
-	if (length == 0)
-		return;
 	va_start(arguments, format);
 	vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	/* The kernel says who sends it. */
-	(void)sendto(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL,
-		(const struct sockaddr *)&manager, length);
-	close(fd);
+	send_text(text, MSG_DONTWAIT);
+}
+
+void notify_ready(void)
+{
+	send_text("READY=1", 0);
 }
 
 static int on_watchdog(sd_event_source *source, uint64_t usec, void *userdata)

@@ -15,5 +15,9 @@
  * service manager nothing is done. */
 _printf_(1, 2) void notify(const char *format, ...);
 
+/* "READY=1" after a start, which a service manager that missed it would end: one that is busy is
+ * waited for, 5 s at most. */
+void notify_ready(void);
+
 /* Keeps its watchdog (WatchdogSec=) content for as long as the loop runs. Returns 0 or -errno. */
 int notify_watchdog(sd_event *event);

@@ -123,7 +123,7 @@ int program_loop(sd_event *event, void (*reload)(void *userdata), void *userdata
 	if (r >= 0)
 		r = notify_watchdog(event);
 	if (r >= 0) {
-		notify("READY=1");
+		notify_ready();
 		r = sd_event_loop(event);
 		notify("STOPPING=1");
 	}

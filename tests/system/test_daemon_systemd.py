@@ -61,6 +61,15 @@ def fill(path):
             sender.send(b"STATUS=")
 
 
+def test_ready_is_told_a_service_manager_that_is_busy(agent):
+    """It would end a start that it has not heard the end of."""
+    fill(agent.directory / "notify")
+    agent.start(wait=False)
+    await_(agent.socket_path.exists, what="it listens")
+    await_(lambda: rests(agent), what="it has come to that")
+    agent.await_ready()
+
+
 def test_a_service_manager_that_reads_nothing_holds_nothing_up(world, agent):
     Listener(world.vm, "0.0.0.0", 22)
     agent.environment["WATCHDOG_USEC"] = "100000"
