@@ -102,7 +102,9 @@ class Machine:
                 "-initrd", f"{self.images}/{self.suite}/initrd",
                 "-append", "console=ttyS0 quiet panic=5 mitigations=off nowatchdog"
                 " init_on_alloc=0 rcupdate.rcu_expedited=1 tsc=reliable"
-                " clocksource=tsc random.trust_cpu=on apparmor=1 security=apparmor",
+                " clocksource=tsc random.trust_cpu=on apparmor=1 security=apparmor"
+                # Emulated code is translated anew wherever it is loaded to another address.
+                " norandmaps",
                 *(argument for path, snapshot in drives for argument in
                   ("-drive", f"file={path},format=raw,if=virtio,snapshot={snapshot}")),
                 "-device", "virtio-serial-pci",
