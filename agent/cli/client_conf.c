@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/cli/client_conf.h"
 #include "agent/cli/http.h"
@@ -141,7 +142,10 @@ int token_load(const char *path, char **ret, char **ret_error)
 		if (r < 0)
 			return r;
 	}
-	r = input_read(path, BEARER_FILE_BYTES_MAX, &text, &n_bytes);
+	if (strcmp(path, "-") == 0 && isatty(STDIN_FILENO))
+		r = input_ask_secret("Token: ", &text, &n_bytes);
+	else
+		r = input_read(path, BEARER_FILE_BYTES_MAX, &text, &n_bytes);
 	if (r < 0)
 		return fail(ret_error, r, "%s: %s", input_name(path), strerror(-r));
 	if (!bearer_trim(text, n_bytes))

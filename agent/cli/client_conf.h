@@ -32,8 +32,9 @@ int client_conf_load(const char *path, struct client_conf *conf, char **ret_erro
 void client_conf_done(struct client_conf *conf);
 
 /*
- * Where a token may stand alone in a file, or "-": its one line. Returns 0 and the token
- * (allocated, owned by the caller); -errno, with a sentence in ret_error as above.
+ * Where a token may stand alone in a file, or "-": its one line, which a person at a terminal is
+ * asked for. Returns 0 and the token (allocated, owned by the caller); -errno, with a sentence in
+ * ret_error as above.
  */
 int token_load(const char *path, char **ret, char **ret_error);
 

@@ -2,8 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <termios.h>
+#include <unistd.h>
 
 #include "agent/cli/input.h"
 #include "agent/cli/output.h"
@@ -11,6 +16,7 @@
 #include "cleanup.h"
 
 #define OBJECT_BYTES_MAX (256 * 1024)
+#define TERMINAL_LINE_BYTES_MAX 4096 /* termios(3): what a terminal keeps of a line */
 
 static bool path_is_standard_input(const char *path)
 {
@@ -66,6 +72,67 @@ int input_read(const char *path, size_t n_bytes_max, char **ret, size_t *ret_byt
 	bytes[n] = '\0';
 	*ret = TAKE_PTR(bytes);
 	*ret_bytes = n;
+	return 0;
+}
+
+/* The terminal's next line, or -EINTR where one of the signals behind the descriptor came first. */
+static int read_terminal(int signals, char *line, size_t n_bytes_max, size_t *ret_bytes)
+{
+	struct pollfd ready[] = {
+		{ .fd = signals, .events = POLLIN },
+		{ .fd = STDIN_FILENO, .events = POLLIN },
+	};
+	ssize_t n;
+
+	if (poll(ready, 2, -1) < 0)
+		return -errno;
+	if (ready[0].revents)
+		return -EINTR;
+	n = read(STDIN_FILENO, line, n_bytes_max);
+	if (n < 0)
+		return -errno;
+	*ret_bytes = (size_t)n;
+	return 0;
+}
+
+int input_ask_secret(const char *prompt, char **ret, size_t *ret_bytes)
+{
+	_cleanup_(closep) int signals = -EBADF;
+	_cleanup_(freep) char *line = calloc(1, TERMINAL_LINE_BYTES_MAX + 1);
+	struct termios shown, hidden;
+	sigset_t caught, before;
+	int r;
+
+	if (!line)
+		return -ENOMEM;
+	if (tcgetattr(STDIN_FILENO, &shown) < 0)
+		return -errno;
+	hidden = shown;
+	hidden.c_lflag &= ~(tcflag_t)ECHO;
+	hidden.c_lflag |= ECHONL;
+	sigemptyset(&caught);
+	for (const int *number = (const int[]){ SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, 0 };
+		*number; number++)
+		sigaddset(&caught, *number);
+	signals = signalfd(-1, &caught, SFD_CLOEXEC);
+	if (signals < 0)
+		return -errno;
+
+	/* Whatever comes meanwhile comes when the terminal shows again what is typed. */
+	sigprocmask(SIG_BLOCK, &caught, &before);
+	fputs(prompt, stderr);
+	fflush(stderr);
+	r = tcsetattr(STDIN_FILENO, TCSADRAIN, &hidden) < 0 ? -errno : 0;
+	if (r == 0) {
+		r = read_terminal(signals, line, TERMINAL_LINE_BYTES_MAX, ret_bytes);
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &shown);
+	}
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (r < 0)
+		return r;
+	if (*ret_bytes >= TERMINAL_LINE_BYTES_MAX - 1)
+		return -EFBIG;
+	*ret = TAKE_PTR(line);
 	return 0;
 }
 

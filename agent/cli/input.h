@@ -18,6 +18,10 @@ void input_close(FILE *file);
 /* Reads all (allocated, owned by the caller, with a NUL behind). Returns 0, -EFBIG or -errno. */
 int input_read(const char *path, size_t n_bytes_max, char **ret, size_t *ret_bytes);
 
+/* Asks for one line on the terminal that standard input is, which does not show what is typed. The
+ * line is as input_read()'s. Returns 0; -EFBIG where the terminal may have cut the line; -errno. */
+int input_ask_secret(const char *prompt, char **ret, size_t *ret_bytes);
+
 /* Reads a file that holds a JSON object. Returns EXIT_DONE and a new reference; EXIT_REFUSED,
  * having said why. */
 int input_read_object(const char *path, json_t **ret);

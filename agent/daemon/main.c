@@ -177,7 +177,7 @@ static int check(const char *path)
 		fprintf(stderr, "jitgated: %s\n", error ? error : "out of memory");
 		return EXIT_FAILURE;
 	}
-	printf("%s: ok (%zu sections of ports, %zu trusted keys)\n", path, config->n_ports,
+	printf("%s: ok (ports: %zu, trusted keys: %zu)\n", path, config->n_ports,
 		trust->n_keys);
 	fflush(stdout);
 	check_as_service(path);

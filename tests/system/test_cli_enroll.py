@@ -14,6 +14,7 @@ import re
 import signal
 import stat
 import subprocess
+import termios
 import threading
 
 import pytest
@@ -205,15 +206,27 @@ def test_without_a_pin_somebody_must_answer(machine):
     assert not machine.enrolled()
 
 
+def await_prompt(terminal, prompt):
+    """What the terminal shows up to a prompt, with it."""
+    shown = b""
+    while prompt not in shown:
+        shown += os.read(terminal, 4096)
+    return shown
+
+
+def at_terminal(machine, *arguments, token=None):
+    """An enrollment, and a person's end of its terminal."""
+    terminal, theirs = pty.openpty()
+    client = subprocess.Popen(["setsid", "--ctty", *machine.command(*arguments, token=token)], stdin=theirs, stdout=theirs,
+                              stderr=theirs)
+    os.close(theirs)
+    return client, terminal
+
+
 def ask(machine, *arguments):
     """An enrollment that waits for a person's answer, and the person's end of its terminal."""
-    terminal, theirs = pty.openpty()
-    client = subprocess.Popen(machine.command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    while b"[y/N]" not in shown:
-        shown += os.read(terminal, 4096)
-    return client, terminal, shown
+    client, terminal = at_terminal(machine, *arguments)
+    return client, terminal, await_prompt(terminal, b"[y/N]")
 
 
 @pytest.mark.parametrize("answer, status", [("y", DONE), ("yes", DONE), ("n", REFUSED),
@@ -229,6 +242,34 @@ def test_a_person_is_asked(machine, plane, answer, status):
     os.close(terminal)
     assert client.wait(10) == status
     assert machine.enrolled() == machine.config.exists() == (status == DONE)
+
+
+def test_a_token_that_a_person_types_is_not_shown(machine):
+    client, terminal = at_terminal(machine, token="-")
+    await_prompt(terminal, b"Token: ")
+    await_(lambda: not echoes(terminal), 10, "the terminal shows nothing")
+    os.write(terminal, machine.token.encode() + b"\n")
+    assert machine.token.encode() not in await_prompt(terminal, b"[y/N]") and echoes(terminal)
+    os.write(terminal, b"yes\n")
+    assert client.wait(10) == DONE and machine.enrolled()
+    os.close(terminal)
+
+
+def echoes(terminal):
+    return bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
+
+
+@pytest.mark.parametrize("key, status", [(b"\x03", -signal.SIGINT), (b"\x1c", -signal.SIGQUIT), (b"\x04", REFUSED),
+                                         (b"x" * 5000 + b"\n", REFUSED)], ids=["^C", "^\\", "^D", "too long"])
+def test_who_types_no_token_has_the_terminal_back(machine, key, status):
+    with machine.unchanged():
+        client, terminal = at_terminal(machine, token="-")
+        await_prompt(terminal, b"Token: ")
+        await_(lambda: not echoes(terminal), 10, "the terminal shows nothing")
+        os.write(terminal, key)
+        assert client.wait(10) == status and echoes(terminal)
+    assert not machine.enrolled()
+    os.close(terminal)
 
 
 def test_without_systemd_the_poll_reads_its_credential_itself(users, machine):
