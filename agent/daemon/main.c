@@ -177,8 +177,7 @@ static int check(const char *path)
 		fprintf(stderr, "jitgated: %s\n", error ? error : "out of memory");
 		return EXIT_FAILURE;
 	}
-	printf("%s: ok (ports: %zu, trusted keys: %zu)\n", path, config->n_ports,
-		trust->n_keys);
+	printf("%s: ok (ports: %zu, trusted keys: %zu)\n", path, config->n_ports, trust->n_keys);
 	fflush(stdout);
 	check_as_service(path);
 	return EXIT_SUCCESS;
