@@ -4,7 +4,7 @@
 import time
 
 from control_plane import Held, Server, claims, header, policy_id, rule, vm_id
-from harness import allowing
+from harness import allowing, await_
 from test_server_requests import await_held, port_of, status_of
 
 
@@ -234,6 +234,20 @@ def test_odd_events_hold_up_nothing(server, admin):
                     for i in range(1001)]):
         answer = server.call("POST", f"{agent.path}/events", {"events": events}, agent.credential)
         assert (answer.status, answer.code) == (400, "InvalidRequestContent"), events
+
+
+def test_events_of_a_clock_ahead_are_taken_once(server, admin):
+    """Also where the server's own time has come so near meanwhile that they count as of their own."""
+    agent = server.enroll("vm1")
+    begun = time.time()
+    events = [{"sequence": i, "type": "x", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun + ahead))}
+              for i, ahead in enumerate((3600, 302))]
+    for _ in range(2):
+        assert agent.post(*events)["acknowledged"] == 1
+    await_(lambda: time.time() > begun + 3, 10, "the second is less than five minutes ahead")
+    assert agent.post(*events, {"sequence": 2, "type": "x", "time": "2026-01-01T00:00:00Z"})["acknowledged"] == 2
+    shown = [entry for entry in admin.activity(vm=vm_id("vm1")) if entry["operation"] == "jitgate/agents/x"]
+    assert len(shown) == 3
 
 
 def test_an_enrollment_is_good_once(server, admin):

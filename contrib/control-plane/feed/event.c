@@ -97,7 +97,8 @@ int event_read(const json_t *json, size_t i, const char *vm_key, int64_t now_use
 	if (!time || instant_parse(time, &ret->time) < 0)
 		return problem_content(problem,
 			"event %zu: time is not a time as \"2026-01-01T10:00:00Z\"", i + 1);
-	if (ret->time > now_usec + EVENT_AHEAD_SECONDS * (int64_t)USEC_PER_SEC)
+	ret->is_ahead = ret->time > now_usec + EVENT_AHEAD_SECONDS * (int64_t)USEC_PER_SEC;
+	if (ret->is_ahead)
 		ret->time = now_usec;
 	if (!type_is_valid(json_string_value(json_object_get(json, "type"))))
 		return problem_content(problem, "event %zu: type is not a word", i + 1);
@@ -106,6 +107,11 @@ int event_read(const json_t *json, size_t i, const char *vm_key, int64_t now_use
 	for (size_t k = 0; k < N_ELEMENTS(texts) && r == 0; k++)
 		r = take_text(json, texts[k].name, texts[k].ret);
 	return r == 0 ? make_key(json, vm_key, ret) : r;
+}
+
+const char *event_id(const struct event *event)
+{
+	return strrchr(event->key, '/') + 1;
 }
 
 void event_done(struct event *event)

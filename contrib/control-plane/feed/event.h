@@ -4,6 +4,7 @@
 /* One audit record of an agent, as it comes. Pure. */
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "contrib/control-plane/jit/problem.h"
@@ -25,9 +26,13 @@ struct event {
 	char *code;
 	char *message;
 	int port; /* 0: none */
-	/* Under "activity/": what is the same has the same. */
+	/* Under "activity/": what is the same has the same, unless it is ahead. */
 	char key[EVENT_KEY_BYTES_MAX];
+	bool is_ahead; /* its key is of when it came */
 };
+
+/* The part of its key that is the same whenever it comes. Borrowed. */
+const char *event_id(const struct event *event);
 
 /*
  * Reads a record. It needs a sequence, a time and a type; what else it says is taken as far as it

@@ -2,7 +2,8 @@
 
 /*
  * Events come in at least once. Each has its key, put only where it is not there, in one
- * transaction with what it says of its grant's progress.
+ * transaction with what it says of its grant's progress. One that is ahead comes under another key
+ * each time: what is under "ahead/" knows it again.
  *
  *   all at once ──▶ done, mostly
  *        └─▶ conflict ──▶ which are there already? ──▶ the others
@@ -21,6 +22,7 @@
 #define EVENT_BYTES_PER_SECOND (16 * 1024)
 #define EVENT_BYTES_AT_ONCE (16 * 1024 * 1024)
 
+#define N_KEYS 2 /* that an event may be there under */
 #define LOOK_FIRST 1 /* of the builder: something is there already */
 
 struct intake {
@@ -30,7 +32,7 @@ struct intake {
 	struct event *events;
 	bool *is_known; /* of each event */
 	size_t n_events;
-	size_t n_looked_up;
+	size_t n_looked_up; /* of N_KEYS keys for each event */
 	bool was_tried;
 	bool has_looked;
 };
@@ -59,19 +61,33 @@ static void intake_fail(struct intake *intake, int error)
 	intake_free(intake);
 }
 
+static int add_once(struct change *change, const struct event *event, int64_t until)
+{
+	int r = change_compare(change, 0, "activity/%s", event->key);
+
+	if (r == 0)
+		r = change_compare(change, 0, "ahead/%s", event_id(event));
+	if (r == 0 && event->is_ahead)
+		r = change_put(change, json_pack("{s:s}", "activity", event->key), until,
+			"ahead/%s", event_id(event));
+	return r;
+}
+
 /* Of a grant of ours we know whose it is; whom else an agent names is its own word. */
 static int add_entry(struct intake *intake, struct change *change, const struct event *event)
 {
 	const struct feed_agent *agent = intake->agent;
 	struct request *request = NULL;
 	const char *id = agent->id ? agent->id : agent->key;
+	const int64_t until = (int64_t)(clock_realtime_usec() / USEC_PER_SEC) +
+		intake->feed->options.activity->retention;
 	char operation[128];
 	int r;
 
 	if (event->grant)
 		(void)jit_find_grant(intake->feed->options.jit, event->grant, agent->key, &request);
 	snprintf(operation, sizeof(operation), OPERATION_AGENT "%s", event->type);
-	r = change_compare(change, 0, "activity/%s", event->key);
+	r = add_once(change, event, until);
 	if (r < 0)
 		return r;
 	return change_put(change,
@@ -93,10 +109,8 @@ static int add_entry(struct intake *intake, struct change *change, const struct 
 				.code = event->code,
 				.message = event->message,
 			},
-			strrchr(event->key, '/') + 1, event->time),
-		(int64_t)(clock_realtime_usec() / USEC_PER_SEC) +
-			intake->feed->options.activity->retention,
-		"activity/%s", event->key);
+			event_id(event), event->time),
+		until, "activity/%s", event->key);
 }
 
 /* The grant's progress, as memory has it and this change makes it. NULL: not a grant of this VM. */
@@ -205,7 +219,7 @@ static void on_looked_up(int error, const struct store_range_result *result, voi
 	if (error < 0)
 		return intake_fail(intake, error);
 	if (result->n_entries > 0)
-		intake->is_known[intake->n_looked_up] = true;
+		intake->is_known[intake->n_looked_up / N_KEYS] = true;
 	intake->n_looked_up++;
 	look_up(intake);
 }
@@ -214,13 +228,18 @@ static void on_looked_up(int error, const struct store_range_result *result, voi
 static void look_up(struct intake *intake)
 {
 	char key[sizeof("activity/") + EVENT_KEY_BYTES_MAX];
+	const struct event *event;
 	int r;
 
-	if (intake->n_looked_up == intake->n_events) {
+	if (intake->n_looked_up == intake->n_events * N_KEYS) {
 		intake->has_looked = true;
 		return intake_begin(intake);
 	}
-	snprintf(key, sizeof(key), "activity/%s", intake->events[intake->n_looked_up].key);
+	event = &intake->events[intake->n_looked_up / N_KEYS];
+	if (intake->n_looked_up % N_KEYS == 0)
+		snprintf(key, sizeof(key), "activity/%s", event->key);
+	else
+		snprintf(key, sizeof(key), "ahead/%s", event_id(event));
 	r = store_range(intake->feed->options.store,
 		&(struct store_range){ .from = key, .keys_only = true }, on_looked_up, intake);
 	if (r < 0)
