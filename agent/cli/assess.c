@@ -315,7 +315,7 @@ static const struct option_spec assess_options[] = {
 	{ .name = "propose", .help = "print a configuration for what is not guarded yet" },
 	{ .name = "config",
 		.value = "FILE",
-		.help = "the agent's configuration (what it says, or " AGENT_CONFIG ")" },
+		.help = "the agent's configuration (what it says, or " CONFIG_PATH ")" },
 	{ 0 },
 };
 

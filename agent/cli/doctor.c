@@ -52,7 +52,7 @@ static int run_doctor(const struct cli *cli, const struct arguments *arguments)
 static const struct option_spec doctor_options[] = {
 	{ .name = "config",
 		.value = "FILE",
-		.help = "the agent's configuration (what it says, or " AGENT_CONFIG ")" },
+		.help = "the agent's configuration (what it says, or " CONFIG_PATH ")" },
 	{ 0 },
 };
 

@@ -525,7 +525,7 @@ static const struct option_spec enroll_options[] = {
 	{ "port", "PORT/PROTO", "guard this port, in audit mode at first", false, true },
 	{ "replace", NULL, "leave another control plane, and drop other keys", false, false },
 	{ "update-trust", NULL, "only fetch the keys anew", false, false },
-	{ "config", "FILE", "the configuration (" ENROLL_CONFIG_PATH ")", false, false },
+	{ "config", "FILE", "the configuration (" CONFIG_PATH ")", false, false },
 	{ 0 },
 };
 

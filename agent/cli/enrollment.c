@@ -76,7 +76,7 @@ static char *path_beside(const char *config_path, const char *name)
 static int choose_config(struct enrollment *enrollment)
 {
 	const char *given = arguments_get(enrollment->arguments, "config");
-	const char *path = given ? given : ENROLL_CONFIG_PATH;
+	const char *path = given ? given : CONFIG_PATH;
 	_cleanup_(freep) char *directory = NULL;
 
 	if (path[0] == '/') {
@@ -161,8 +161,8 @@ static int place_files(struct enrollment *enrollment)
 	enrollment->token_path =
 		configured ? strdup(configured) : path_beside(enrollment->config_path, TOKEN_NAME);
 	/* systemd brings jitgate-poll the one of /etc/jitgate as a credential. */
-	enrollment->token_is_told = configured || sd_booted() <= 0 ||
-		strcmp(enrollment->config_path, ENROLL_CONFIG_PATH) != 0;
+	enrollment->token_is_told =
+		configured || sd_booted() <= 0 || strcmp(enrollment->config_path, CONFIG_PATH) != 0;
 	return enrollment->trust_path && enrollment->token_path ? EXIT_DONE
 								: output_failure(-ENOMEM);
 }

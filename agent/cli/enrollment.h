@@ -8,8 +8,6 @@
 #include "agent/cli/staged.h"
 #include "agent/common/config.h"
 
-#define ENROLL_CONFIG_PATH "/etc/jitgate/agent.conf"
-
 struct enrollment {
 	const struct cli *cli;
 	const struct arguments *arguments;

@@ -234,7 +234,7 @@ int survey_make(const struct cli *cli, const char *config_path, struct survey *s
 	*survey = (struct survey){
 		.cli = cli,
 		.is_root = geteuid() == 0,
-		.config_path = config_path ? config_path : AGENT_CONFIG,
+		.config_path = config_path ? config_path : CONFIG_PATH,
 	};
 	r = look_at_agent(survey, config_path);
 	if (r == 0)

@@ -16,8 +16,6 @@
 #include "nft/judgement.h"
 #include "nft/links.h"
 
-#define AGENT_CONFIG "/etc/jitgate/agent.conf"
-
 /* A port that is managed, by the agent's word or the configuration's. */
 struct managed_port {
 	struct port_range ports;

@@ -90,6 +90,11 @@ static const struct settings_choice modes[] = {
 	{},
 };
 
+const char *config_mode_name(enum gate_mode mode)
+{
+	return mode == MODE_AUDIT ? "audit" : "enforce";
+}
+
 static const struct settings_choice on_stop_choices[] = {
 	{ "keep", ON_STOP_KEEP },
 	{ "remove", ON_STOP_REMOVE },

@@ -10,6 +10,7 @@
 #include "cleanup.h"
 
 #define CONFIG_PORTS_MAX 256
+#define CONFIG_PATH "/etc/jitgate/agent.conf"
 #define CONFIG_STATE_DIRECTORY "/var/lib/jitgate"
 
 enum gate_mode {
@@ -94,6 +95,8 @@ int config_load(const char *path, struct config **ret, char **ret_error);
  * settings_parse(). */
 int config_parse(
 	const char *path, const char *text, bool lenient, struct config **ret, char **ret_error);
+
+const char *config_mode_name(enum gate_mode mode);
 
 struct config *config_free(struct config *config);
 DEFINE_CLEANUP(struct config *, config_free)

@@ -8,13 +8,13 @@
 #include <syslog.h>
 #include <systemd/sd-id128.h>
 
+#include "agent/common/last_good.h"
 #include "agent/common/settings.h"
 #include "agent/common/times.h"
 #include "agent/daemon/agent.h"
 #include "agent/daemon/compaction.h"
 #include "agent/daemon/feed_report.h"
 #include "agent/daemon/gatekeeper.h"
-#include "agent/daemon/last_good.h"
 #include "agent/daemon/lifecycle.h"
 #include "agent/daemon/mode.h"
 #include "agent/daemon/record.h"
@@ -93,8 +93,9 @@ static void audit_installed(struct agent *agent)
 			.type = AUDIT_GATE_INSTALLED,
 			.message = messages[agent->gate_found],
 			.details = json_pack("{s:s, s:b, s:b}", "mode",
-				mode_name(mode_in_force(agent, clock_boottime_usec())), "owned",
-				agent->gate_owned, "destinationNat", agent->destination_nat),
+				config_mode_name(mode_in_force(agent, clock_boottime_usec())),
+				"owned", agent->gate_owned, "destinationNat",
+				agent->destination_nat),
 		});
 }
 
@@ -218,7 +219,7 @@ void agent_note_time(struct agent *agent)
 
 void agent_keep_config(const struct agent *agent)
 {
-	int status = last_good_keep(agent->config_path, agent->config);
+	int status = last_good_keep(agent->config_path, CONFIG_STATE_DIRECTORY, agent->config);
 
 	if (status < 0)
 		log_line(LOG_WARNING, "can't keep a copy of %s for a start at which it is bad: %s",

@@ -136,7 +136,7 @@ DEFINE_CLEANUP(struct agent *, agent_free)
  */
 int agent_reload(struct agent *agent, char **ret_error);
 
-/* Keeps the configuration in force for a start at which its file is bad: last_good.h. */
+/* Keeps the configuration in force for a start at which its file is bad: agent/common/last_good.h. */
 void agent_keep_config(const struct agent *agent);
 
 /* While grants are live, the time is noted on disk every few minutes: a machine that loses power,

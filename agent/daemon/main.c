@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 #include "agent/common/confine.h"
+#include "agent/common/last_good.h"
 #include "agent/common/memory.h"
 #include "agent/common/program.h"
 #include "agent/common/users.h"
 #include "agent/daemon/agent.h"
-#include "agent/daemon/last_good.h"
 #include "agent/daemon/removal.h"
 
 static void print_help(void)
@@ -124,12 +124,6 @@ static void check_as_service(const char *path)
 			error ? error : strerror(-status));
 }
 
-/* A file that is gone was taken away; one that is bad must not open the ports at boot. */
-static bool may_go_by_last_good(int status)
-{
-	return status != -ENOENT && status != -ENOTDIR && status != -ENOMEM;
-}
-
 static int serve(const char *path)
 {
 	_cleanup_(freep) char *error = NULL;
@@ -139,7 +133,9 @@ static int serve(const char *path)
 	int status;
 
 	status = agent_load(path, &config, &trust, &error);
-	if (!config && error && may_go_by_last_good(status) && last_good_load(path, &config) == 0) {
+	if (!config && error && last_good_counts(status) &&
+		last_good_load(path, CONFIG_STATE_DIRECTORY, CAPABILITY(CAP_NET_ADMIN), &config) ==
+			0) {
 		config_error = TAKE_PTR(error);
 		log_line(LOG_ERR,
 			"%s: the last good configuration is in force; mend it, then systemctl "

@@ -24,11 +24,6 @@ enum gate_mode mode_in_force(const struct agent *agent, uint64_t now_usec)
 	return mode_trial_left_usec(agent, now_usec) > 0 ? MODE_ENFORCE : agent->config->mode;
 }
 
-const char *mode_name(enum gate_mode mode)
-{
-	return mode == MODE_AUDIT ? "audit" : "enforce";
-}
-
 static void audit_mode(
 	struct agent *agent, const char *message, const char *who, const char *reason)
 {
@@ -42,7 +37,8 @@ static void audit_mode(
 			.subject = who,
 			.reason = reason,
 			.details = json_pack("{s:s, s:b}", "mode",
-				mode_name(mode_in_force(agent, now_usec)), "onTrial", on_trial),
+				config_mode_name(mode_in_force(agent, now_usec)), "onTrial",
+				on_trial),
 		});
 }
 

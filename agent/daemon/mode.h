@@ -19,7 +19,6 @@
 #include "agent/daemon/agent.h"
 
 enum gate_mode mode_in_force(const struct agent *agent, uint64_t now_usec);
-const char *mode_name(enum gate_mode mode);
 
 /* What is left of the trial that runs; 0 where none does: once the configuration says enforce, none
  * counts. */

@@ -127,9 +127,9 @@ static int call_status(struct varlink_call *call, json_t *parameters, void *user
 		"{s:s, s:s, s:s, s:{s:b, s:b, s:b}, s:o, s:{s:I, s:I}, s:I, s:o, s:o, s:s, s:s, "
 		"s:o*, s:s*}",
 		"version", JITGATE_VERSION, "vmId", agent->config->vm_id, "mode",
-		mode_name(mode_in_force(agent, now.boot_usec)), "gate", "installed", installed,
-		"owned", agent->gate_owned, "destinationNat", agent->destination_nat, "ports",
-		shape_managed_ports(&agent->policies), "grants", "active", counts.active,
+		config_mode_name(mode_in_force(agent, now.boot_usec)), "gate", "installed",
+		installed, "owned", agent->gate_owned, "destinationNat", agent->destination_nat,
+		"ports", shape_managed_ports(&agent->policies), "grants", "active", counts.active,
 		"scheduled", counts.scheduled, "refusedPackets", (json_int_t)n_refused,
 		"trustedKeys", shape_trusted_keys(agent->trust), "startedAt",
 		shape_time((int64_t)(agent->started_usec / USEC_PER_SEC)), "auditFile",

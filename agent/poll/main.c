@@ -3,14 +3,14 @@
 /* jitgate-poll: arguments, configuration, privilege, the loop. */
 
 #include <string.h>
+#include <unistd.h>
 
+#include "agent/common/last_good.h"
 #include "agent/common/log.h"
 #include "agent/common/notify.h"
 #include "agent/common/program.h"
 #include "agent/poll/poll.h"
 #include "agent/poll/privilege.h"
-
-#define DEFAULT_CONFIG "/etc/jitgate/agent.conf"
 
 static void print_help(void)
 {
@@ -19,7 +19,7 @@ static void print_help(void)
 	       "\n"
 	       "Usage: jitgate-poll [-c FILE] [-n]\n"
 	       "\n"
-	       "  -c, --config FILE   the configuration (default: " DEFAULT_CONFIG ")\n"
+	       "  -c, --config FILE   the configuration (default: " CONFIG_PATH ")\n"
 	       "  -n, --check         check the configuration, and exit\n"
 	       "  -h, --help          this text\n"
 	       "      --version       the version\n"
@@ -61,25 +61,51 @@ static int run(struct config *config)
 	return r < 0 ? r : program_loop(event, NULL, NULL);
 }
 
-static int load(const char *path, struct config **ret)
+static int fail_to_load(const char *error)
 {
-	_cleanup_(freep) char *error = NULL;
-	int r;
+	fprintf(stderr, "jitgate-poll: %s\n", error ? error : "out of memory");
+	return EXIT_FAILURE;
+}
 
-	r = config_load(path, ret, &error);
+/* Where the file is bad, the last good one: that nobody could be let in is no help. It is known
+ * where systemd names the directory. */
+static int load(const char *path, struct config **ret, bool *ret_is_last_good, char **ret_error)
+{
+	int r = config_load(path, ret, ret_error);
+
+	*ret_is_last_good = r < 0 && *ret_error && last_good_counts(r) &&
+		last_good_load(path, NULL, 0, ret) == 0;
+	if (!*ret_is_last_good)
+		return r;
+	log_line(LOG_ERR,
+		"%s: the last good configuration is in force; mend it, then systemctl restart "
+		"jitgate-poll",
+		*ret_error);
+	return 0;
+}
+
+/* Root's own start has no place for it: that is the user's. */
+static void keep(const char *path, const struct config *config)
+{
+	int r = geteuid() == 0 ? 0 : last_good_keep(path, NULL, config);
+
 	if (r < 0)
-		fprintf(stderr, "jitgate-poll: %s\n", error ? error : "out of memory");
-	return r;
+		log_line(LOG_WARNING, "can't keep a copy of %s for a start at which it is bad: %s",
+			path, strerror(-r));
 }
 
 static int serve(const char *path)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
+	_cleanup_(freep) char *error = NULL;
 	char privilege_error[PRIVILEGE_ERROR_MAX];
+	bool is_last_good;
 	int r;
 
-	if (load(path, &config) < 0)
-		return EXIT_FAILURE;
+	if (load(path, &config, &is_last_good, &error) < 0)
+		return fail_to_load(error);
+	if (!is_last_good)
+		keep(path, config);
 	if (!config->feed.url)
 		return nothing_to_do(path);
 	if (privilege_drop(config, privilege_error) < 0) {
@@ -97,9 +123,10 @@ static int serve(const char *path)
 static int check(const char *path)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
+	_cleanup_(freep) char *error = NULL;
 
-	if (load(path, &config) < 0)
-		return EXIT_FAILURE;
+	if (config_load(path, &config, &error) < 0)
+		return fail_to_load(error);
 	printf("%s: ok (%s)\n", path, config->feed.url ? config->feed.shown_url : "no feed");
 	return EXIT_SUCCESS;
 }
@@ -108,7 +135,7 @@ int main(int argc, char **argv)
 {
 	static const struct program program = {
 		.name = "jitgate-poll",
-		.config = DEFAULT_CONFIG,
+		.config = CONFIG_PATH,
 		.print_help = print_help,
 		.check = check,
 		.serve = serve,

@@ -154,6 +154,54 @@ def test_a_bad_feed_is_an_error_for_both(agent, poll):
         assert done.returncode == 1 and "loopback addresses only" in done.stderr
 
 
+def start_with(agent, poll, text, **options):
+    """Again, with that file, and the directory that systemd names."""
+    if poll.process and poll.process.poll() is None:
+        poll.stop()
+    agent.config_path.write_text(text)
+    poll.environment["STATE_DIRECTORY"] = str(poll.directory)
+    return poll.start(**options)
+
+
+def test_a_bad_file_does_not_keep_grants_away(agent, feed, poll):
+    """The daemon has its last good configuration then; without one here nobody could be let in."""
+    poll.configure(feed.url)
+    agent.start()
+    good = agent.config_path.read_text()
+    start_with(agent, poll, good)
+    feed.await_asked(1)
+    for bad in "[agent]\nmood = enforce\n", good + "[feed]\n", "\0":
+        start_with(agent, poll, bad)
+        id = f"g{len(feed.documents)}"
+        feed.add(agent.sign_grant("22/tcp", "192.0.2.7", jti=id))
+        agent.await_state(id, "active")
+    assert f"{agent.config_path}:2: " in poll.log()
+    assert poll.log().count("the last good configuration is in force; mend it, then systemctl restart jitgate-poll") == 3
+    start_with(agent, poll, good)
+    assert poll.log().count("last good") == 3
+
+
+def test_what_was_last_good_follows_the_file(agent, feed, poll):
+    """A feed that was given up does not come back by a file that is bad, nor by one that was taken away."""
+    good = poll.configure(feed.url).agent.config_path.read_text()
+    bad = "[agent]\nmood = enforce\n"
+    without = good.split("[feed]")[0]
+    start_with(agent, poll, bad, ready=False)
+    assert poll.process.wait(60) == 1
+    for text, status in (good, None), (without, 0), (bad, 0):
+        start_with(agent, poll, text)
+        assert status is None or poll.process.wait(60) == status
+    kept = poll.directory / "agent.conf"
+    assert kept.read_text().endswith(without) and kept.stat().st_mode & 0o777 == 0o600
+    agent.config_path.unlink()
+    poll.start(ready=False)
+    assert poll.process.wait(60) == 1
+    agent.config_path.write_text(bad)
+    del poll.environment["STATE_DIRECTORY"]
+    poll.start(ready=False)
+    assert poll.process.wait(60) == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_clean_stop(running, number):
     agent, feed, poll = running

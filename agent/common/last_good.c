@@ -10,15 +10,14 @@
 
 #include "agent/common/confine.h"
 #include "agent/common/file.h"
+#include "agent/common/last_good.h"
 #include "agent/common/settings.h"
-#include "agent/daemon/last_good.h"
-#include "agent/daemon/mode.h"
 
 #define HEADING "; mode = %s in %s\n"
 #define BYTES_MAX (SETTINGS_FILE_BYTES_MAX + PATH_MAX + 32)
 
 /* NULL where there is no place, or no memory. */
-static char *find_directory(const char *path)
+static char *find_directory(const char *path, const char *default_directory)
 {
 	const char *directories = getenv("STATE_DIRECTORY");
 
@@ -26,7 +25,8 @@ static char *find_directory(const char *path)
 		return NULL;
 	if (directories && *directories)
 		return strndup(directories, strcspn(directories, ":"));
-	return strcmp(path, CONFIG_PATH) == 0 ? strdup(CONFIG_STATE_DIRECTORY) : NULL;
+	return default_directory && strcmp(path, CONFIG_PATH) == 0 ? strdup(default_directory)
+								   : NULL;
 }
 
 /* Returns how long it is; -ENOMEM. */
@@ -53,9 +53,9 @@ static bool is_kept(const char *kept_path, const char *text, size_t n_bytes)
 		memcmp(kept, text, n) == 0;
 }
 
-int last_good_keep(const char *path, const struct config *config)
+int last_good_keep(const char *path, const char *default_directory, const struct config *config)
 {
-	_cleanup_(freep) char *directory = find_directory(path);
+	_cleanup_(freep) char *directory = find_directory(path, default_directory);
 	_cleanup_(freep) char *kept_path = NULL;
 	_cleanup_(freep) char *text = NULL;
 	int n;
@@ -64,7 +64,8 @@ int last_good_keep(const char *path, const struct config *config)
 		return 0;
 	n = format_text(&kept_path, "%s/agent.conf", directory);
 	if (n >= 0)
-		n = format_text(&text, HEADING "%s", mode_name(config->mode), path, config->text);
+		n = format_text(
+			&text, HEADING "%s", config_mode_name(config->mode), path, config->text);
 	if (n < 0)
 		return n;
 	return is_kept(kept_path, text, (size_t)n) ? 0
@@ -78,7 +79,8 @@ static const char *skip_heading(const char *text, const char *path, enum gate_mo
 
 	for (size_t i = 0; i < N_ELEMENTS(modes); i++) {
 		char heading[PATH_MAX + 32];
-		int n = snprintf(heading, sizeof(heading), HEADING, mode_name(modes[i]), path);
+		int n = snprintf(
+			heading, sizeof(heading), HEADING, config_mode_name(modes[i]), path);
 
 		if ((size_t)n < sizeof(heading) && strncmp(text, heading, (size_t)n) == 0) {
 			*ret_mode = modes[i];
@@ -88,9 +90,15 @@ static const char *skip_heading(const char *text, const char *path, enum gate_mo
 	return NULL;
 }
 
-int last_good_load(const char *path, struct config **ret)
+bool last_good_counts(int status)
 {
-	_cleanup_(freep) char *directory = find_directory(path);
+	return status != -ENOENT && status != -ENOTDIR && status != -ENOMEM;
+}
+
+int last_good_load(
+	const char *path, const char *default_directory, uint64_t kept, struct config **ret)
+{
+	_cleanup_(freep) char *directory = find_directory(path, default_directory);
 	_cleanup_(freep) char *kept_path = NULL;
 	_cleanup_(freep) char *text = NULL;
 	_cleanup_(freep) char *error = NULL;
@@ -104,7 +112,7 @@ int last_good_load(const char *path, struct config **ret)
 	r = format_text(&kept_path, "%s/agent.conf", directory);
 	if (r < 0)
 		return r;
-	r = confine_to_owner(directory, CAPABILITY(CAP_NET_ADMIN));
+	r = confine_to_owner(directory, kept);
 	if (r == 0)
 		r = file_read(kept_path, BYTES_MAX, &text, &n_bytes);
 	if (r < 0)
