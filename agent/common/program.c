@@ -35,6 +35,20 @@ static int program_do(const struct program *program, const char *config_path,
 	return act(config_path);
 }
 
+/* Of two things to do in place of serving neither is done: whoever checks means to change nothing.
+ */
+static int choose(const struct program *program, int (**act)(const char *config_path),
+	int (*wanted)(const char *config_path))
+{
+	if (*act != program->serve && *act != wanted) {
+		fprintf(stderr, "%s: --check and --%s exclude one another\n", program->name,
+			program->extra_option);
+		return fail_usage(program);
+	}
+	*act = wanted;
+	return EXIT_SUCCESS;
+}
+
 int program_main(const struct program *program, int argc, char **argv)
 {
 	enum { OPTION_VERSION = 256, OPTION_EXTRA };
@@ -50,7 +64,7 @@ int program_main(const struct program *program, int argc, char **argv)
 	const char *letters = program->command ? "+c:nh" : "c:nh";
 	const char *config_path = program->config;
 	int (*act)(const char *config_path) = program->serve;
-	int option;
+	int option, status;
 
 	/* What is made is for its user and group, whatever the program was started with. */
 	(void)umask(umask(077) | 027);
@@ -60,10 +74,11 @@ int program_main(const struct program *program, int argc, char **argv)
 			config_path = optarg;
 			break;
 		case 'n':
-			act = program->check;
-			break;
 		case OPTION_EXTRA:
-			act = program->extra;
+			status = choose(
+				program, &act, option == 'n' ? program->check : program->extra);
+			if (status != EXIT_SUCCESS)
+				return status;
 			break;
 		case 'h':
 			program->print_help();

@@ -62,6 +62,14 @@ def test_a_daemon_that_runs_keeps_its_gate(world, agent_left):
     assert agent_left.stop() == 0
 
 
+@pytest.mark.parametrize("both", [["-n", "--remove-gate"], ["--remove-gate", "--check"]], ids=" ".join)
+def test_who_checks_takes_nothing_away(world, agent_left, both):
+    agent_left.stop()
+    done = agent_left.namespace.call(f"{BUILD}/jitgated", "-c", str(agent_left.config_path), *both)
+    assert done.returncode == 2 and "--check and --remove-gate exclude one another" in done.stderr
+    assert done.stdout == "" and not is_open(world.stranger, "192.0.2.1", 22)
+
+
 def test_the_record_stays_the_daemons_to_write(users, agent):
     """Root takes the gate away, and the daemon has a user of its own."""
     agent.start()
