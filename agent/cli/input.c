@@ -49,6 +49,13 @@ static void input_closep(FILE **file)
 	input_close(*file);
 }
 
+/* A person who is waited for is told so, and how to end it. */
+static void tell_reading(const FILE *file)
+{
+	if (file == stdin && isatty(STDIN_FILENO) && isatty(STDERR_FILENO))
+		fprintf(stderr, "reading standard input (Enter and Ctrl-D end)\n");
+}
+
 int input_read(const char *path, size_t n_bytes_max, char **ret, size_t *ret_bytes)
 {
 	_cleanup_(input_closep) FILE *file = NULL;
@@ -63,6 +70,7 @@ int input_read(const char *path, size_t n_bytes_max, char **ret, size_t *ret_byt
 	if (!bytes)
 		return -ENOMEM;
 
+	tell_reading(file);
 	errno = 0;
 	n = fread(bytes, 1, n_bytes_max + 1, file);
 	if (ferror(file))
@@ -162,7 +170,10 @@ int line_reader_init(struct line_reader *reader, FILE *file, size_t n_max)
 		.n_max = n_max,
 		.bytes = malloc(n_max + 1),
 	};
-	return reader->bytes ? 0 : -ENOMEM;
+	if (!reader->bytes)
+		return -ENOMEM;
+	tell_reading(file);
+	return 0;
 }
 
 void line_reader_done(struct line_reader *reader)

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #pragma once
 
-/* What commands read: files and pipes, whole or line by line, always up to a bound. */
+/*
+ * What commands read: files and pipes, whole or line by line, always up to a bound. Where it is a
+ * terminal, whoever sits there is told that it is read.
+ */
 
 #include <jansson.h>
 #include <stdbool.h>

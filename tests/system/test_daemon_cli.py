@@ -2,7 +2,10 @@
 """The command line as scripts meet it: exit codes, JSON's shapes, files that somebody changed."""
 
 import json
+import os
+import pty
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -66,6 +69,30 @@ def test_usage(arguments):
     assert done.returncode == USAGE, done
     assert done.stdout == "" and done.stderr.startswith("jitgate: ")
     assert re.search(r"^See: jitgate .*--help$", done.stderr, re.MULTILINE)
+
+
+READING = [["submit", "-"], ["verify", "--trust", "TRUST"], ["key", "public"], ["key", "fingerprint", "-"],
+           ["sign", "--key", "KEY", "--type", "grant", "-"], ["sign", "--key", "-", "--type", "grant"],
+           ["audit", "--file", "-"]]
+
+
+@pytest.mark.parametrize("words", READING, ids=lambda words: " ".join(words[:2]))
+def test_a_person_who_is_waited_for_is_told(agent, words):
+    agent.start()
+    found = {"TRUST": str(agent.trust_path), "KEY": str(agent.key)}
+    command = [f"{BUILD}/jitgate", "--socket", agent.socket_path, *(found.get(word, word) for word in words)]
+    person, terminal = pty.openpty()
+    shown = b""
+    with subprocess.Popen(["setsid", "--ctty", *command], stdin=terminal, stdout=terminal, stderr=terminal) as client, \
+            os.fdopen(person, "wb", buffering=0):
+        os.close(terminal)
+        while b"reading standard input (Enter and Ctrl-D end)\r\n" not in shown:
+            assert select.select([person], [], [], 10)[0], shown
+            shown += os.read(person, 4096)
+        os.write(person, b"x\n\x04")
+        client.wait(10)
+    # It is for nobody else.
+    assert "reading" not in run("--socket", agent.socket_path, *command[3:], input="x").stderr
 
 
 ASKING = [["status"], ["grants"], ["sessions"], ["denied"], ["watch"], ["reload"],
