@@ -426,10 +426,12 @@ static int enroll(struct enrollment *enrollment)
 	if (r == EXIT_DONE)
 		r = fetch_trust(enrollment);
 	if (r == EXIT_DONE)
-		r = enroll_trust_confirm(enrollment->cli, enrollment->arguments, &enrollment->keys,
-			"Are these its keys, and may whoever has them open this machine's ports?");
+		r = enroll_trust_show(enrollment->cli, enrollment->arguments, &enrollment->keys);
 	if (r == EXIT_DONE)
 		r = check_gone(enrollment);
+	if (r == EXIT_DONE)
+		r = enroll_trust_confirm(enrollment->cli, enrollment->arguments,
+			"Are these its keys, and may whoever has them open this machine's ports?");
 	if (r == EXIT_DONE)
 		r = stage(enrollment);
 	if (r == EXIT_DONE)
@@ -463,7 +465,9 @@ static int update_trust(struct enrollment *enrollment)
 	if (r == EXIT_DONE && !enrollment->keys.changed)
 		return tell_trust(enrollment);
 	if (r == EXIT_DONE)
-		r = enroll_trust_confirm(enrollment->cli, enrollment->arguments, &enrollment->keys,
+		r = enroll_trust_show(enrollment->cli, enrollment->arguments, &enrollment->keys);
+	if (r == EXIT_DONE)
+		r = enroll_trust_confirm(enrollment->cli, enrollment->arguments,
 			"Trust these keys, and no others, from now on?");
 	if (r == EXIT_DONE)
 		r = stage_one(enrollment, enrollment->trust_path, 0644, false,
@@ -507,6 +511,8 @@ static int run_enroll(const struct cli *cli, const struct arguments *arguments)
 	int r;
 
 	r = check_usage(cli, arguments);
+	if (r == EXIT_DONE)
+		r = enroll_trust_check_usage(cli, arguments);
 	if (r == EXIT_DONE)
 		r = enrollment_prepare(&enrollment);
 	if (r != EXIT_DONE)

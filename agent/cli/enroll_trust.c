@@ -165,11 +165,9 @@ static bool pins_suffice(const struct fingerprint *pins, size_t n, const struct 
 	return true;
 }
 
-static int check_pins(
-	const struct cli *cli, const struct arguments *arguments, const struct enroll_trust *keys)
+static int read_pins(const struct cli *cli, const struct arguments *arguments,
+	struct fingerprint pins[static ENROLL_PINS_MAX], size_t *ret_n)
 {
-	struct fingerprint pins[ENROLL_PINS_MAX];
-	char text[FINGERPRINT_STRING_MAX], message[256];
 	const char *pin;
 	size_t n = 0, index = 0;
 
@@ -183,8 +181,29 @@ static int check_pins(
 				"fingerprint)",
 				pin);
 	}
-	if (pins_suffice(pins, n, keys))
-		return EXIT_DONE;
+	*ret_n = n;
+	return EXIT_DONE;
+}
+
+int enroll_trust_check_usage(const struct cli *cli, const struct arguments *arguments)
+{
+	struct fingerprint pins[ENROLL_PINS_MAX];
+	size_t n;
+
+	return read_pins(cli, arguments, pins, &n);
+}
+
+static int check_pins(
+	const struct cli *cli, const struct arguments *arguments, const struct enroll_trust *keys)
+{
+	struct fingerprint pins[ENROLL_PINS_MAX];
+	char text[FINGERPRINT_STRING_MAX], message[256];
+	size_t n;
+	int r;
+
+	r = read_pins(cli, arguments, pins, &n);
+	if (r != EXIT_DONE || n == 0 || pins_suffice(pins, n, keys))
+		return r;
 	snprintf(message, sizeof(message),
 		"the control plane's keys are not those of --trust-fingerprint: %s is %s. Nothing "
 		"was sent or changed",
@@ -206,8 +225,8 @@ static bool ask(const char *question)
 	return strcasecmp(answer, "y") == 0 || strcasecmp(answer, "yes") == 0;
 }
 
-int enroll_trust_confirm(const struct cli *cli, const struct arguments *arguments,
-	const struct enroll_trust *keys, const char *question)
+int enroll_trust_show(
+	const struct cli *cli, const struct arguments *arguments, const struct enroll_trust *keys)
 {
 	int r;
 
@@ -216,9 +235,13 @@ int enroll_trust_confirm(const struct cli *cli, const struct arguments *argument
 		if (r < 0)
 			return output_failure(r);
 	}
-	if (arguments_have(arguments, "trust-fingerprint"))
-		return check_pins(cli, arguments, keys);
-	if (arguments_have(arguments, "yes"))
+	return check_pins(cli, arguments, keys);
+}
+
+int enroll_trust_confirm(
+	const struct cli *cli, const struct arguments *arguments, const char *question)
+{
+	if (arguments_have(arguments, "trust-fingerprint") || arguments_have(arguments, "yes"))
 		return EXIT_DONE;
 	if (cli->json || !isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
 		output_error("nobody can be asked whether these keys are right: give "

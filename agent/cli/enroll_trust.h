@@ -27,10 +27,17 @@ int enroll_trust_fetch(
 	const struct cli *cli, struct http *http, const char *path, struct enroll_trust *keys);
 void enroll_trust_done(struct enroll_trust *keys);
 
-/* Compares with --trust-fingerprint, or asks, or takes --yes for an answer. question is what is
- * asked. Returns EXIT_DONE where the keys are to be trusted; another exit code, having said why. */
-int enroll_trust_confirm(const struct cli *cli, const struct arguments *arguments,
-	const struct enroll_trust *keys, const char *question);
+/* Whether what is given as --trust-fingerprint are fingerprints. Returns as above. */
+int enroll_trust_check_usage(const struct cli *cli, const struct arguments *arguments);
+
+/* Shows the keys, and compares them with --trust-fingerprint. Returns as above. */
+int enroll_trust_show(
+	const struct cli *cli, const struct arguments *arguments, const struct enroll_trust *keys);
+
+/* Asks whether the keys that were shown are to be trusted; --trust-fingerprint, which they agree
+ * with, and --yes are answers. Returns as above. */
+int enroll_trust_confirm(
+	const struct cli *cli, const struct arguments *arguments, const char *question);
 
 /* The keys as JSON: kid, alg, fingerprint, and change, which is added, kept or removed. Returns a
  * new reference; NULL without memory. */

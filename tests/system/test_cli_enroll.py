@@ -11,6 +11,7 @@ import pathlib
 import pty
 import pwd
 import re
+import select
 import signal
 import stat
 import subprocess
@@ -223,6 +224,16 @@ def at_terminal(machine, *arguments, token=None):
     return client, terminal
 
 
+def await_end(client, terminal, status):
+    """What the terminal shows until the client has ended, which is not asked for anything."""
+    shown = b""
+    with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as screen:
+        while select.select([screen], [], [], 20)[0]:
+            shown += screen.read(4096)
+    assert client.wait(10) == status, shown
+    return shown
+
+
 def ask(machine, *arguments):
     """An enrollment that waits for a person's answer, and the person's end of its terminal."""
     client, terminal = at_terminal(machine, *arguments)
@@ -432,6 +443,15 @@ def test_keys_that_were_there_are_not_dropped_in_passing(machine, plane, keys, t
     with machine.unchanged():
         done = machine.enroll("--yes", status=REFUSED)
     assert "--replace" in done.stderr and not machine.enrolled()
+    # What would be refused in any case is not asked; that the keys are not the plane's is said first.
+    with machine.unchanged():
+        client, terminal = at_terminal(machine)
+        shown = await_end(client, terminal, REFUSED)
+    assert b"goes" in shown and b"--replace" in shown and b"[y/N]" not in shown
+    wrong = text(hashlib.sha256(b"x").digest())
+    with machine.unchanged():
+        done = machine.enroll("--trust-fingerprint", wrong, status=REFUSED)
+    assert "fingerprintMismatch" in done.stderr and "--replace" not in done.stderr
     done = machine.enroll("--yes", "--replace")
     assert "own" in done.stdout and "goes" in done.stdout
     assert json.loads(machine.trust.read_text()) == plane.trust
@@ -502,7 +522,7 @@ def test_errors_of_the_server(machine, plane):
 def test_usage(machine, plane, arguments, options):
     with machine.unchanged():
         done = machine.enroll(*arguments, status=USAGE, **options)
-    assert "See: jitgate enroll --help" in done.stderr and not machine.enrolled()
+    assert "See: jitgate enroll --help" in done.stderr and not plane.calls
 
 
 # Files
