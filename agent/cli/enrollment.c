@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -248,6 +249,37 @@ static int read_ports(struct enrollment *enrollment)
 	return EXIT_DONE;
 }
 
+/* Whether files can be put beside what is at a path, or will be: before anybody is asked anything.
+ */
+static int check_place(const struct enrollment *enrollment, const char *path)
+{
+	_cleanup_(freep) char *target = realpath(path, NULL);
+	char *directory;
+
+	if (!target)
+		target = strdup(path);
+	if (!target)
+		return output_failure(-ENOMEM);
+	directory = dirname(target);
+	/* Then it is to be made. */
+	if (enrollment->lock < 0)
+		directory = dirname(directory);
+	if (faccessat(AT_FDCWD, directory, W_OK, AT_EACCESS) == 0)
+		return EXIT_DONE;
+	return enrollment_refuse(-errno, "%s: %s", directory, strerror(errno));
+}
+
+static int check_places(const struct enrollment *enrollment)
+{
+	int r;
+
+	r = check_place(enrollment, enrollment->trust_path);
+	if (r != EXIT_DONE || arguments_have(enrollment->arguments, "update-trust"))
+		return r;
+	r = check_place(enrollment, enrollment->token_path);
+	return r == EXIT_DONE ? check_place(enrollment, enrollment->config_path) : r;
+}
+
 int enrollment_prepare(struct enrollment *enrollment)
 {
 	int r;
@@ -263,5 +295,7 @@ int enrollment_prepare(struct enrollment *enrollment)
 		r = choose_url(enrollment);
 	if (r == EXIT_DONE)
 		r = choose_ca(enrollment);
-	return r == EXIT_DONE ? place_files(enrollment) : r;
+	if (r == EXIT_DONE)
+		r = place_files(enrollment);
+	return r == EXIT_DONE ? check_places(enrollment) : r;
 }

@@ -685,12 +685,17 @@ def test_a_directory_that_is_missing_is_made(machine):
 
 
 def test_a_user_is_told_that_it_takes_root(machine, tmp_path):
-    command = ["setpriv", "--reuid", "65534", "--clear-groups", *machine.command("--yes")]
+    ca = tmp_path / "authority.pem"
+    ca.write_text(machine.ca.read_text())
+    command = ["setpriv", "--reuid", "65534", "--clear-groups", *machine.command("--yes", ca=ca)]
     machine.directory.chmod(0o755)
+    for path in machine.directory.parents:
+        path.chmod(path.stat().st_mode | 0o011)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if done.returncode == 126 or "Permission denied" not in done.stderr:
         pytest.skip(f"another user can't run what is built: {done.stderr}")
-    assert done.returncode == REFUSED and "sudo" in done.stderr and not machine.enrolled()
+    assert done.returncode == REFUSED and "sudo" in done.stderr
+    assert f"{machine.directory}: Permission denied" in done.stderr and not machine.plane.calls
 
 
 # A running agent, and new keys
