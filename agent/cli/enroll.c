@@ -492,8 +492,6 @@ static int check_usage(const struct cli *cli, const struct arguments *arguments)
 				cli, "--update-trust goes without --token, --port and --replace");
 		return EXIT_DONE;
 	}
-	if (!arguments_operand(arguments, 0))
-		return output_usage(cli, "the URL of the control plane is missing");
 	if (!arguments_have(arguments, "token"))
 		return output_usage(cli,
 			"--token TOKEN is missing: the control plane makes one (jitgate-server "

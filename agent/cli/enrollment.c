@@ -178,8 +178,8 @@ static int choose_url(struct enrollment *enrollment)
 	enrollment->url = given ? given : configured;
 	if (!enrollment->url)
 		return output_usage(enrollment->cli,
-			"which control plane? %s has no url below [feed]: jitgate enroll URL",
-			enrollment->config_path);
+			"which control plane? %s %s: jitgate enroll URL", enrollment->config_path,
+			config ? "has no url below [feed]" : "is not there to tell");
 	reason = http_url_reason(enrollment->url);
 	if (reason)
 		return output_usage(enrollment->cli, "\"%s\" %s", enrollment->url, reason);

@@ -565,6 +565,12 @@ def test_an_existing_configuration_keeps_all_else(machine, plane):
     machine.enroll("--yes", ca="")
     assert machine.config.read_text() == with_feed
     assert machine.credential.read_text() == "another\n"
+    # The control plane is the one that the machine has joined.
+    plane.credential = "third"
+    machine.token = plane.enrollment()
+    machine.enroll("--yes", url="", ca="")
+    assert machine.config.read_text() == with_feed
+    assert machine.credential.read_text() == "third\n"
 
 
 def test_a_credential_stays_where_the_configuration_has_it(machine, plane):
