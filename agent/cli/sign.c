@@ -24,15 +24,32 @@ static int tell_refusal(const struct cli *cli, const struct refusal *refusal)
 	return EXIT_REFUSED;
 }
 
+/* What no agent does without, and the options that give it. */
+static const struct {
+	unsigned kinds; /* bits */
+	const char *claim;
+	const char *options;
+} needed[] = {
+	{ 1 << DOCUMENT_GRANT | 1 << DOCUMENT_REVOCATION | 1 << DOCUMENT_POLICY, "aud",
+		"--aud VM_ID" },
+	{ 1 << DOCUMENT_GRANT, "sub", "--sub NAME" },
+	{ 1 << DOCUMENT_GRANT | 1 << DOCUMENT_POLICY, "ports",
+		"--port PORT/PROTO and --source PREFIX" },
+	{ 1 << DOCUMENT_REVOCATION, "revokes", "--revokes ID" },
+	{ 1 << DOCUMENT_POLICY, "version", "--policy-version N" },
+};
+
 static int check_claims(const struct cli *cli, enum document_kind kind, const json_t *claims)
 {
 	_cleanup_(document_freep) struct document *document = NULL;
 	struct refusal refusal = { 0 };
 	int r;
 
-	/* An agent would refuse it as another's, without saying what is missing. */
-	if (!json_object_get(claims, "aud")) {
-		refuse(&refusal, REFUSAL_MALFORMED, "aud is missing: --aud VM_ID");
+	for (size_t i = 0; i < N_ELEMENTS(needed); i++) {
+		if (!(needed[i].kinds & 1 << kind) || json_object_get(claims, needed[i].claim))
+			continue;
+		refuse(&refusal, REFUSAL_MALFORMED, "%s is missing: %s", needed[i].claim,
+			needed[i].options);
 		return tell_refusal(cli, &refusal);
 	}
 	r = document_from_claims(kind, claims, &document, &refusal);

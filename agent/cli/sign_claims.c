@@ -147,6 +147,8 @@ static int set_ports(json_t *claims, enum document_kind kind, const struct argum
 			: 0;
 	if (!arguments_have(arguments, "source"))
 		return fail(ret_error, "--port goes with --source PREFIX");
+	if (kind == DOCUMENT_POLICY && !arguments_have(arguments, "for"))
+		return fail(ret_error, "--port of a policy goes with --for DURATION");
 	r = read_texts(arguments, "source", &sources, ret_error);
 	if (r < 0)
 		return r;

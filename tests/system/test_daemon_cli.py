@@ -71,6 +71,21 @@ def test_usage(arguments):
     assert re.search(r"^See: jitgate .*--help$", done.stderr, re.MULTILINE)
 
 
+PORT = ["--port", "22/tcp", "--source", "192.0.2.7"]
+
+
+@pytest.mark.parametrize("kind, given, missing", [
+    ("grant", [], "aud is missing: --aud"), ("grant", ["--aud", "vm"], "sub is missing: --sub"),
+    ("grant", ["--aud", "vm", "--sub", "alice"], "ports is missing: --port"),
+    ("revocation", ["--aud", "vm"], "revokes is missing: --revokes"),
+    ("policy", ["--aud", "vm"], "ports is missing: --port"),
+    ("policy", ["--aud", "vm", *PORT], "--port of a policy goes with --for"),
+    ("policy", ["--aud", "vm", *PORT, "--for", "PT1H"], "version is missing: --policy-version")])
+def test_what_a_document_lacks_is_told_by_its_option(agent, kind, given, missing):
+    done = run("sign", "--key", agent.key, "--type", kind, *given)
+    assert done.returncode in (REFUSED, USAGE) and missing in done.stderr and done.stdout == ""
+
+
 READING = [["submit", "-"], ["verify", "--trust", "TRUST"], ["key", "public"], ["key", "fingerprint", "-"],
            ["sign", "--key", "KEY", "--type", "grant", "-"], ["sign", "--key", "-", "--type", "grant"],
            ["audit", "--file", "-"]]
