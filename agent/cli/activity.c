@@ -165,8 +165,10 @@ static int check_since(const struct cli *cli, const struct arguments *arguments)
 	char utc[TIME_STRING_MAX];
 
 	if (since && !read_since(since, cli->now, utc))
-		return output_usage(
-			cli, "--since %s is neither a duration like PT3H nor a time in UTC", since);
+		return output_usage(cli,
+			"--since %s is neither a duration like PT3H nor a time in UTC, like "
+			"2026-01-01T10:00:00Z",
+			since);
 	return EXIT_DONE;
 }
 

@@ -8,6 +8,7 @@
 #include "agent/cli/client.h"
 #include "agent/cli/table.h"
 #include "agent/common/document.h"
+#include "agent/common/text.h"
 
 #define PREFIXES_SHOWN 4
 
@@ -158,6 +159,16 @@ static int read_ports(
 	return 0;
 }
 
+/* As the agent takes it for its log. Returns EXIT_DONE; EXIT_USAGE, having said why. */
+static int check_reason(const struct cli *cli, const char *reason)
+{
+	if (text_is_printable(reason) && strlen(reason) <= DOCUMENT_STRING_MAX)
+		return EXIT_DONE;
+	return output_usage(cli,
+		"--reason has more than %d bytes, control characters, or what is not UTF-8",
+		DOCUMENT_STRING_MAX);
+}
+
 static int read_grant(const struct cli *cli, const struct arguments *arguments, json_t **ret)
 {
 	json_auto_t *sources = NULL, *ports = NULL;
@@ -171,16 +182,15 @@ static int read_grant(const struct cli *cli, const struct arguments *arguments, 
 	if (r < 0)
 		return r;
 	if (duration_parse(arguments_get(arguments, "for"), &seconds) < 0) {
-		output_usage(cli, "--for %s is not a duration like PT10M or PT3H",
+		output_usage(cli, "--for %s is not a duration like PT10M or PT3H, up to P366D",
 			arguments_get(arguments, "for"));
 		return -EINVAL;
 	}
+	if (check_reason(cli, arguments_get(arguments, "reason")) != EXIT_DONE)
+		return -EINVAL;
 	*ret = json_pack("{s:O, s:I, s:s}", "ports", ports, "seconds", (json_int_t)seconds,
 		"reason", arguments_get(arguments, "reason"));
-	if (*ret)
-		return 0;
-	output_usage(cli, "--reason is not UTF-8");
-	return -EINVAL;
+	return *ret ? 0 : -ENOMEM;
 }
 
 static int run_grant(const struct cli *cli, const struct arguments *arguments)
@@ -224,10 +234,13 @@ static int run_revoke(const struct cli *cli, const struct arguments *arguments)
 		return output_usage(cli, "\"%s\" can't be the id of a grant", id);
 	if (sessions && strcmp(sessions, "keep") != 0 && strcmp(sessions, "kill") != 0)
 		return output_usage(cli, "--sessions is keep or kill");
+	r = check_reason(cli, arguments_get(arguments, "reason"));
+	if (r != EXIT_DONE)
+		return r;
 	parameters = json_pack("{s:s, s:s*, s:s}", "id", id, "sessions", sessions, "reason",
 		arguments_get(arguments, "reason"));
 	if (!parameters)
-		return output_usage(cli, "--reason is not UTF-8");
+		return output_failure(-ENOMEM);
 
 	r = client_ask(cli, "Revoke", TAKE_PTR(parameters), &reply);
 	if (r != EXIT_DONE) {

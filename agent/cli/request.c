@@ -349,7 +349,8 @@ static int read_request(const struct cli *cli, const struct arguments *arguments
 	int r;
 
 	if (text && duration_parse(text, &seconds) < 0)
-		return output_usage(cli, "--for %s is not a duration like PT10M or PT3H", text);
+		return output_usage(
+			cli, "--for %s is not a duration like PT10M or PT3H, up to P366D", text);
 	if (strspn(arguments_get(arguments, "reason"), " \t") ==
 		strlen(arguments_get(arguments, "reason")))
 		return output_usage(cli, "--reason is empty");

@@ -110,7 +110,8 @@ static int read_seconds(const struct arguments *arguments, int64_t *ret, char **
 	const char *text = arguments_get(arguments, "for");
 
 	if (text && duration_parse(text, ret) < 0)
-		return fail(ret_error, "--for %s is not a duration like PT10M or PT3H", text);
+		return fail(ret_error, "--for %s is not a duration like PT10M or PT3H, up to P366D",
+			text);
 	return 0;
 }
 

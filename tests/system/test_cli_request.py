@@ -514,6 +514,9 @@ def test_activity_is_read_as_a_log_is(plane, laptop):
     query = plane.calls[-1]["query"]
     assert query["vm"] == VM and query["top"] == "2"
     assert query["since"].endswith("Z")
+    # A time without a zone is none.
+    done = laptop.run("activity", "--since", "2026-01-01T10:00:00", status=USAGE)
+    assert "like 2026-01-01T10:00:00Z" in done.stderr
     laptop.run("activity", "--vm", "web-9")
     assert plane.calls[-1]["query"]["vm"] == "web-9"
     plane.vms.append({"id": VM.replace("/rg/", "/other/")})
