@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/cli/arguments.h"
+#include "agent/cli/slip.h"
 
 int arguments_init(struct arguments *arguments, int argc)
 {
@@ -46,6 +47,36 @@ static const struct option_spec *option_find(
 	return NULL;
 }
 
+/* The option that was meant, where it is one with a slip of the keyboard; NULL where it is none. */
+static const struct option_spec *option_nearest(
+	const struct option_spec *const tables[], size_t n_tables, const char *name, size_t n_name)
+{
+	const struct option_spec *nearest = NULL;
+	unsigned fewest = SLIPS_TOO_MANY;
+
+	for (size_t i = 0; i < n_tables; i++) {
+		for (const struct option_spec *o = tables[i]; o && o->name; o++) {
+			unsigned n_slips = slip_count(name, n_name, o->name, strlen(o->name));
+
+			if (n_slips < fewest) {
+				fewest = n_slips;
+				nearest = o;
+			}
+		}
+	}
+	return nearest;
+}
+
+static int fail_unknown(struct arguments *arguments, const char *name, size_t n_name,
+	const struct option_spec *own, const struct option_spec *shared)
+{
+	const struct option_spec *nearest =
+		option_nearest((const struct option_spec *const[]){ own, shared }, 2, name, n_name);
+
+	return fail(arguments, "there is no option --%.*s%s%s%s", (int)n_name, name,
+		nearest ? "; --" : "", nearest ? nearest->name : "", nearest ? " is one" : "");
+}
+
 static int option_add(
 	struct arguments *arguments, const struct option_spec *option, const char *value)
 {
@@ -64,25 +95,24 @@ static int option_read(struct arguments *arguments, const char *word, const char
 	const char *equals = strchr(name, '=');
 	size_t n_name = equals ? (size_t)(equals - name) : strlen(name);
 	const struct option_spec *option = option_find(own, name, n_name);
+	const char *value = equals ? equals + 1 : next;
 	int r;
 
 	if (!option)
 		option = option_find(shared, name, n_name);
 	if (!option)
-		return fail(arguments, "there is no option --%.*s", (int)n_name, name);
+		return fail_unknown(arguments, name, n_name, own, shared);
 	if (!option->value && equals)
 		return fail(arguments, "option --%s takes no value", option->name);
 	if (!option->value)
 		return option_add(arguments, option, NULL) < 0 ? -EINVAL : 1;
-	if (equals)
-		return option_add(arguments, option, equals + 1) < 0 ? -EINVAL : 1;
 
 	/* "--reason --json" is a reason forgotten; "--reason=--json" is meant. */
-	if (!next || strncmp(next, "--", 2) == 0)
+	if (!value || !value[0] || (!equals && strncmp(value, "--", 2) == 0))
 		return fail(arguments, "option --%s needs a value: --%s %s", option->name,
 			option->name, option->value);
-	r = option_add(arguments, option, next);
-	return r < 0 ? r : 2;
+	r = option_add(arguments, option, value);
+	return r < 0 ? r : equals ? 1 : 2;
 }
 
 int arguments_read(struct arguments *arguments, char *const *words, int n,

@@ -11,6 +11,7 @@
 #include "agent/cli/complete.h"
 #include "agent/cli/help.h"
 #include "agent/cli/output.h"
+#include "agent/cli/slip.h"
 #include "agent/common/confine.h"
 
 static const struct command *const commands[] = {
@@ -53,17 +54,40 @@ static const struct option_spec shared_options[] = {
 	{ 0 },
 };
 
+/* Those that begin with a word: "key new, key public, key fingerprint". */
+static const char *family_describe(const char *word, char *text, size_t n_text)
+{
+	size_t n = 0;
+
+	text[0] = '\0';
+	for (size_t i = 0; commands[i]; i++)
+		if (command_begins_with(commands[i], word) && n < n_text)
+			n += snprintf(
+				text + n, n_text - n, "%s%s", n > 0 ? ", " : "", commands[i]->name);
+	return text;
+}
+
 static int complain_unknown(const struct cli *cli, char *const *words, int n)
 {
+	unsigned fewest = SLIPS_TOO_MANY;
+	const char *nearest = "";
+	char family[128];
+
+	if (family_describe(words[0], family, sizeof(family))[0])
+		return output_usage(cli, "%s%s%s: there is no such command; there are %s", words[0],
+			n > 1 ? " " : "", n > 1 ? words[1] : "", family);
 	for (size_t i = 0; commands[i]; i++) {
-		if (!command_begins_with(commands[i], words[0]))
-			continue;
-		if (n < 2)
-			return output_usage(
-				cli, "%s what? \"%s\" is one", words[0], commands[i]->name);
-		return output_usage(cli, "%s %s: there is no such command", words[0], words[1]);
+		const char *name = commands[i]->name;
+		unsigned n_slips = slip_count(words[0], strlen(words[0]), name, strcspn(name, " "));
+
+		if (n_slips < fewest) {
+			fewest = n_slips;
+			nearest = name;
+		}
 	}
-	return output_usage(cli, "%s: there is no such command", words[0]);
+	return output_usage(cli, "%s: there is no such command%s%.*s%s", words[0],
+		nearest[0] ? "; " : "", (int)strcspn(nearest, " "), nearest,
+		nearest[0] ? " is one" : "");
 }
 
 static int print_help(const struct cli *cli)

@@ -56,19 +56,33 @@ def test_each_command_explains_itself(command):
     ["grant", "--port", "22/tcp", "--source", "192.0.2.7/24", "--for", "PT1M", "--reason", "x"],
     ["grant", "--port", "0/tcp", "--source", "192.0.2.7", "--for", "PT1M", "--reason", "x"],
     ["grant", "--source", "192.0.2.7", "--for", "PT1M", "--reason", "x"],
+    *(["grant", "--port", "22/tcp", "--source", "192.0.2.7", "--for", "PT1M", "--reason", reason]
+      for reason in ("", "two\nlines", 1025 * "x")), ["revoke", "g", "--reason", ""], ["revoke", "g", "--reason", "\x1b"],
+    ["deny", "r-1", "--reason", ""],
     ["grant", "--port", "22/tcp", "--source", "192.0.2.7", "--for", "PT1M"],
     ["enforce", "x"], ["enforce", "--confirm-within"], ["enforce", "--confirm-within", "60"],
     ["enforce", "--confirm-within", "PT0S"], ["enforce", "--confirm-within", "P2D"], ["confirm", "x"],
     ["doctor", "x"], ["assess", "--config"],
     ["audit", "frob"], ["audit", "--lines", "0"], ["audit", "--lines", "x"],
     ["key", "new", "--kid", 257 * "k"],
-    ["grants", "--socket"], ["status", "--json=1"]], ids=lambda arguments: " ".join(arguments) or "-")
+    ["grants", "--socket"], ["status", "--json=1"]], ids=lambda arguments: ascii(" ".join(arguments))[:80])
 def test_usage(arguments):
     """What is wrong is said, with where the help is; nobody is asked."""
     done = run(*arguments)
     assert done.returncode == USAGE, done
     assert done.stdout == "" and done.stderr.startswith("jitgate: ")
     assert re.search(r"^See: jitgate .*--help$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize("typed, told", [
+    (["stauts"], "status is one"), (["help", "stauts"], "status is one"), (["reqest", "web-1"], "request is one"),
+    (["reqests"], "requests is one"), (["kye", "new"], "key is one"), (["grnat"], "grant is one"),
+    (["key"], "there are key new, key public, key fingerprint"), (["key", "--help"], "there are key new, key public"),
+    (["help", "key"], "there are key new, key public"), (["key", "gen"], "key gen: there is no such command; there are"),
+    (["grants", "--al"], "--all is one"), (["--josn", "status"], "--json is one")], ids=" ".join)
+def test_a_slip_is_told_with_what_was_meant(typed, told):
+    done = run(*typed)
+    assert done.returncode == USAGE and told in done.stderr and done.stdout == ""
 
 
 PORT = ["--port", "22/tcp", "--source", "192.0.2.7"]

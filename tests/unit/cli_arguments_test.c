@@ -18,6 +18,8 @@ static const struct option_spec own[] = {
 	{ "port", "PORT/PROTO", "", true, true },
 	{ "reason", "TEXT", "", true, false },
 	{ "all", NULL, "", false, false },
+	{ "for-all", NULL, "", false, false },
+	{ "for-a", NULL, "", false, false },
 	{ 0 },
 };
 
@@ -109,12 +111,21 @@ static void mistakes_are_named(void **state)
 		const char *line;
 		const char *error;
 	} cases[] = {
-		{ "--prot 22/tcp", "there is no option --prot" },
-		{ "--por 22/tcp", "there is no option --por" },
-		{ "--ports=22/tcp", "there is no option --ports" },
+		{ "--prot 22/tcp", "there is no option --prot; --port is one" },
+		{ "--por 22/tcp", "there is no option --por; --port is one" },
+		{ "--ports=22/tcp", "there is no option --ports; --port is one" },
+		{ "--raeson x", "there is no option --raeson; --reason is one" },
+		{ "--reasson", "there is no option --reasson; --reason is one" },
+		{ "--jsin", "there is no option --jsin; --json is one" },
+		{ "--sort", "there is no option --sort; --port is one" },
+		{ "--fr-a", "there is no option --fr-a; --for-a is one" },
+		{ "--part-of", "there is no option --part-of" },
+		{ "--a", "there is no option --a" },
+		{ "--", "--port PORT/PROTO is missing" },
 		{ "-x", "there is no option -x" },
 		{ "--all=yes", "option --all takes no value" },
 		{ "--reason", "option --reason needs a value: --reason TEXT" },
+		{ "--reason= --json", "option --reason needs a value: --reason TEXT" },
 		{ "--reason --json", "option --reason needs a value: --reason TEXT" },
 		{ "--reason a --reason b", "option --reason is given twice" },
 		{ "--port 22/tcp", "--reason TEXT is missing" },
