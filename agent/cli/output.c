@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "agent/cli/output.h"
@@ -10,12 +11,33 @@
 
 #define JSON_INDENTATION 2
 
-bool output_has_colour(void)
+bool terminal_obeys(int fd)
 {
 	const char *terminal = getenv("TERM");
 
-	return isatty(STDOUT_FILENO) && !getenv("NO_COLOR") && terminal &&
-		strcmp(terminal, "dumb") != 0;
+	return isatty(fd) && terminal && strcmp(terminal, "dumb") != 0;
+}
+
+unsigned terminal_columns(int fd, unsigned otherwise)
+{
+	struct winsize size;
+
+	return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : otherwise;
+}
+
+size_t text_width(const char *text)
+{
+	size_t n = 0;
+
+	/* Bytes that go on with a character begin with the bits 10. */
+	for (; *text; text++)
+		n += (*text & 0xc0) != 0x80;
+	return n;
+}
+
+bool output_has_colour(void)
+{
+	return terminal_obeys(STDOUT_FILENO) && !getenv("NO_COLOR");
 }
 
 const char *style_begin(const struct cli *cli, enum style style)

@@ -23,6 +23,15 @@ enum style {
 /* Whether standard output takes colours: a terminal, and NO_COLOR is unset. */
 bool output_has_colour(void);
 
+/* Whether a terminal is behind a file descriptor, and obeys escape sequences. */
+bool terminal_obeys(int fd);
+
+/* How many columns the terminal behind a file descriptor has; otherwise where it does not tell. */
+unsigned terminal_columns(int fd, unsigned otherwise);
+
+/* How many columns a text takes: as many as it has characters. */
+size_t text_width(const char *text);
+
 /* A line on standard output. */
 void output_line(const struct cli *cli, enum style style, const char *format, ...) _printf_(3, 4);
 

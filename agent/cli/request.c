@@ -19,6 +19,7 @@
 #define TIMEOUT_SECONDS_DEFAULT 120
 #define HOLD_SECONDS_MAX 30 /* of one call; the server's bound is 60 */
 #define PAUSE_SECONDS 1
+#define COLUMNS_DEFAULT 80
 
 struct waiting {
 	const struct cli *cli;
@@ -27,7 +28,7 @@ struct waiting {
 	json_t *request; /* as the server last told it */
 	uint64_t deadline_usec;
 	bool quiet;
-	bool on_terminal; /* one line that is written again and again */
+	bool on_terminal; /* one text that is written again and again */
 	char shown[512];
 };
 
@@ -54,10 +55,23 @@ static void catch_interrupt(const struct waiting *waiting)
 	sigaction(SIGTERM, &action, NULL);
 }
 
+/* Goes back over what is shown, which may take several rows. */
+static void progress_erase(const struct waiting *waiting)
+{
+	size_t n = text_width(waiting->shown);
+	unsigned n_rows = 0;
+
+	if (n > 0)
+		n_rows = (n - 1) / terminal_columns(STDERR_FILENO, COLUMNS_DEFAULT);
+	if (n_rows > 0)
+		fprintf(stderr, "\x1b[%uA", n_rows);
+	fprintf(stderr, n_rows > 0 ? "\r\x1b[J" : "\r\x1b[K");
+}
+
 static void progress_end(struct waiting *waiting)
 {
 	if (waiting->on_terminal && waiting->shown[0])
-		fprintf(stderr, "\r\x1b[K");
+		progress_erase(waiting);
 	waiting->shown[0] = '\0';
 }
 
@@ -70,11 +84,10 @@ static void progress_show(struct waiting *waiting, const char *text)
 	text_make_printable(printable);
 	if (waiting->quiet || strcmp(waiting->shown, printable) == 0)
 		return;
-	memcpy(waiting->shown, printable, sizeof(printable));
 	if (waiting->on_terminal)
-		fprintf(stderr, "\r\x1b[K%s", printable);
-	else
-		fprintf(stderr, "%s\n", printable);
+		progress_erase(waiting);
+	fprintf(stderr, waiting->on_terminal ? "%s" : "%s\n", printable);
+	memcpy(waiting->shown, printable, sizeof(printable));
 }
 
 static const char *first_vm(const json_t *request)
@@ -275,7 +288,7 @@ static int follow(const struct cli *cli, const struct arguments *arguments, stru
 		.request = json_incref(request),
 		.deadline_usec = clock_monotonic_usec() + timeout * USEC_PER_SEC,
 		.quiet = cli->json,
-		.on_terminal = !cli->json && isatty(STDERR_FILENO),
+		.on_terminal = !cli->json && terminal_obeys(STDERR_FILENO),
 	};
 	bool ended = request_stage(request) == REQUEST_ENDED;
 	int r;

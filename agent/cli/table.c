@@ -84,16 +84,6 @@ void table_add(struct table *table, enum style style, const char *format, ...)
 	table->cells[table->n_cells++] = (struct cell){ style, text };
 }
 
-/* Characters, not bytes: those that continue one begin with the bits 10. */
-static size_t text_width(const char *text)
-{
-	size_t n = 0;
-
-	for (; *text; text++)
-		n += (*text & 0xc0) != 0x80;
-	return n;
-}
-
 /* Padding is owed until something follows, so that no line ends in spaces. */
 static void cell_print(
 	const struct cli *cli, enum style style, const char *text, size_t width, size_t *n_owed)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From a requester's laptop: jitgate request, requests, approve, deny, activity against a control plane with real TLS."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -8,7 +10,9 @@ import re
 import signal
 import socket
 import ssl
+import struct
 import subprocess
+import termios
 import warnings
 
 import pytest
@@ -140,6 +144,28 @@ def test_a_terminal_sees_one_line(plane, laptop):
     before, after = shown.split(b"\x1b[32m", 1)
     assert b"\n" not in before and before.count(b"\r\x1b[K") == 3 and b"delivered" in before
     assert b"ssh web-1" in after
+
+
+@pytest.mark.parametrize("kind, between", [("xterm", "\x1b[2A\r\x1b[J"), ("dumb", "\r\n")])
+def test_a_narrow_terminal_and_one_without_a_cursor(plane, laptop, kind, between):
+    """What takes three rows is gone from all of them; where there is no going back, there are lines."""
+    plane.approval_required = True
+    terminal, theirs = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 50, 0, 0))
+    client = subprocess.Popen(laptop.command(*REQUEST), env={**laptop.environment, "TERM": kind},
+                              stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    id = only_request(plane)
+    await_held(plane, 1)
+    end_denied(plane, id)
+    shown = b""
+    with contextlib.suppress(OSError), os.fdopen(terminal, "rb", buffering=0) as screen:
+        while data := screen.read(4096):
+            shown += data
+    assert client.wait(5) == REFUSED
+    waiting = f"{id}: waiting for an approver of web-1 (jitgate approve {id})"
+    assert 100 < len(waiting) <= 150
+    assert waiting + between + "jitgate: refused (Denied)" in shown.decode()
 
 
 def test_approval_is_waited_for(plane, laptop, authority):
