@@ -10,6 +10,8 @@
 
 #define LINE_COLUMNS 100
 #define INDENT_COLUMNS 24
+#define NARROW_COLUMNS 60 /* below, a text begins on a line of its own */
+#define NARROW_INDENT_COLUMNS 4
 
 struct findings {
 	json_t *array;
@@ -133,17 +135,33 @@ static enum style verdict_style(const char *name)
 	return STYLE_PLAIN;
 }
 
+/* Where texts stand. */
+struct layout {
+	size_t n_columns;
+	size_t n_indent;
+};
+
+static struct layout layout_find(void)
+{
+	size_t n = terminal_columns(STDOUT_FILENO, LINE_COLUMNS);
+
+	return (struct layout){
+		.n_columns = n < LINE_COLUMNS ? n : LINE_COLUMNS,
+		.n_indent = n < NARROW_COLUMNS ? NARROW_INDENT_COLUMNS : INDENT_COLUMNS,
+	};
+}
+
 /* Fills lines with the words of a text, below each other; n_columns are taken of the first. */
-static void text_print(const char *text, size_t n_columns)
+static void text_print(const struct layout *layout, const char *text, size_t n_columns)
 {
 	bool begins = true;
 
 	while (*text) {
 		size_t n_word = strcspn(text, " ");
 
-		if (!begins && n_columns + 1 + n_word > LINE_COLUMNS) {
-			printf("\n%*s", INDENT_COLUMNS, "");
-			n_columns = INDENT_COLUMNS;
+		if (!begins && n_columns + 1 + n_word > layout->n_columns) {
+			printf("\n%*s", (int)layout->n_indent, "");
+			n_columns = layout->n_indent;
 			begins = true;
 		}
 		n_columns += printf("%s%.*s", begins ? "" : " ", (int)n_word, text);
@@ -153,8 +171,17 @@ static void text_print(const char *text, size_t n_columns)
 	putchar('\n');
 }
 
+static void check_print(const struct layout *layout, const char *name)
+{
+	if (layout->n_indent == INDENT_COLUMNS)
+		printf("  %-15s", name);
+	else
+		printf("  %s\n%*s", name, (int)layout->n_indent, "");
+}
+
 int findings_print(const struct findings *findings, const struct cli *cli)
 {
+	const struct layout layout = layout_find();
 	json_t *finding;
 	size_t i;
 
@@ -165,13 +192,13 @@ int findings_print(const struct findings *findings, const struct cli *cli)
 		const char *advice = member_text(finding, "advice", NULL);
 		enum style style = verdict_style(verdict);
 
-		printf("%s%-7s%s  %-15s", style_begin(cli, style), verdict, style_end(cli, style),
-			member_text(finding, "check", "?"));
-		text_print(member_text(finding, "message", "?"), INDENT_COLUMNS);
+		printf("%s%-7s%s", style_begin(cli, style), verdict, style_end(cli, style));
+		check_print(&layout, member_text(finding, "check", "?"));
+		text_print(&layout, member_text(finding, "message", "?"), layout.n_indent);
 		if (!advice)
 			continue;
-		printf("%*snext: ", INDENT_COLUMNS, "");
-		text_print(advice, INDENT_COLUMNS + strlen("next: "));
+		printf("%*snext: ", (int)layout.n_indent, "");
+		text_print(&layout, advice, layout.n_indent + strlen("next: "));
 	}
 	return 0;
 }

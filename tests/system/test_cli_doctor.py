@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `jitgate doctor` says is so: of rules that it reads, by what the kernel does with a packet."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import pwd
 import re
 import shutil
+import struct
 import subprocess
+import termios
 
 import pytest
 
@@ -377,6 +382,27 @@ def test_for_people(world, agent):
     done = run(agent, "doctor")
     assert done.returncode == 0 and max(map(len, done.stdout.splitlines())) <= 100
     assert "warning  agent" in done.stdout
+
+
+@pytest.mark.parametrize("columns, indent", [(40, 4), (80, 24), (200, 24)])
+def test_it_fits_the_terminal(world, agent, columns, indent):
+    open_path(agent.directory)
+    agent.configure(ports=SSH)
+    person, terminal = pty.openpty()
+    fcntl.ioctl(person, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
+    done = subprocess.Popen([f"{BUILD}/jitgate", "--socket", agent.socket_path, "doctor", "--config", agent.config_path],
+                            stdout=terminal, stderr=terminal, stdin=terminal, env={**os.environ, "TERM": "dumb"})
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError), os.fdopen(person, "rb", buffering=0) as screen:
+        while data := screen.read(4096):
+            shown += data
+    assert done.wait(10) == 0
+    lines = shown.decode().splitlines()
+    # What has no blank in it can't be put on two lines.
+    assert all(len(line) <= min(columns, 100) or " " not in line.strip() for line in lines), lines
+    assert all(line.startswith(" " * indent) for line in lines if line.startswith(" "))
+    assert any(line.startswith(" " * indent + "next: ") for line in lines) and "\x1b" not in shown.decode()
 
 
 def test_a_family_that_nobody_listens_for_is_not_missed(world, agent):
