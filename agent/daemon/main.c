@@ -168,9 +168,15 @@ static int check(const char *path)
 	_cleanup_(config_freep) struct config *config = NULL;
 	_cleanup_(trust_freep) struct trust *trust = NULL;
 	_cleanup_(freep) char *error = NULL;
+	int status;
 
-	if (agent_load(path, &config, &trust, &error) < 0) {
+	status = agent_load(path, &config, &trust, &error);
+	if (status < 0) {
 		fprintf(stderr, "jitgated: %s\n", error ? error : "out of memory");
+		if (config && status == -ENOENT)
+			fprintf(stderr,
+				"jitgated: the trust file is what 'jitgate key public' prints, or "
+				"'jitgate enroll' fetches\n");
 		return EXIT_FAILURE;
 	}
 	printf("%s: ok (ports: %zu, trusted keys: %zu)\n", path, config->n_ports, trust->n_keys);

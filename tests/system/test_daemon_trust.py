@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from harness import Listener, VarlinkError, is_open, new_key, port_claim
+from harness import BUILD, Listener, VarlinkError, is_open, new_key, port_claim
 from kernel import assert_as_granted, granted, ruleset
 
 
@@ -38,6 +38,17 @@ def test_each_key_signs_for_itself(agent, second_key):
     # One key's document is revoked by another's: both are the control plane's.
     agent.revoke("by-1", key=second_key)
     assert active(agent) == ["by-2"]
+
+
+def test_who_checks_without_a_trust_file_is_told_where_one_comes_from(agent):
+    agent.configure()
+    agent.trust_path.unlink()
+    done = agent.namespace.call(f"{BUILD}/jitgated", "-n", "-c", str(agent.config_path))
+    assert done.returncode == 1 and f"{agent.trust_path}: No such file" in done.stderr
+    assert "jitgate key public" in done.stderr and "jitgate enroll" in done.stderr
+    agent.config_path.unlink()
+    done = agent.namespace.call(f"{BUILD}/jitgated", "-n", "-c", str(agent.config_path))
+    assert done.returncode == 1 and "trust file" not in done.stderr
 
 
 def test_a_narrowed_key(agent, second_key):
