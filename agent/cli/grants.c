@@ -290,8 +290,8 @@ const struct command command_grant = {
 	.text = "Break-glass: opens managed ports to sources for a limited time, "
 		"without a signed document; policies do not bound it. Needs root, is "
 		"audited, and ends at reboot at the latest.",
-	.example = "sudo jitgate grant --port 22/tcp --source 203.0.113.7 --for PT10M --reason "
-		   "\"feed is down\"",
+	.example = "sudo jitgate grant --port 22/tcp --source 203.0.113.7 --for PT10M \\\n"
+		   "    --reason \"feed is down\"",
 	.run = run_grant,
 };
 

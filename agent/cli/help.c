@@ -22,16 +22,41 @@ static size_t options_width(const struct option_spec *options)
 	return n_max;
 }
 
+/* Fills lines with the words of a text, n_indent columns in; the first line has these already. */
+static void text_print(const char *text, size_t n_indent)
+{
+	size_t n_columns = n_indent;
+
+	while (*text) {
+		size_t n_word = strcspn(text, " ");
+		bool begins = n_columns == n_indent;
+
+		if (!begins && n_columns + 1 + n_word > USAGE_COLUMNS) {
+			printf("\n%*s", (int)n_indent, "");
+			n_columns = n_indent;
+			begins = true;
+		}
+		n_columns += printf("%s%.*s", begins ? "" : " ", (int)n_word, text);
+		text += n_word + strspn(text + n_word, " ");
+	}
+	putchar('\n');
+}
+
 static void options_print(const char *title, const struct option_spec *options, size_t width)
 {
+	char help[256];
+
 	if (!options)
 		return;
 
 	printf("\n%s:\n", title);
-	for (const struct option_spec *o = options; o->name; o++)
-		printf("  --%s%s%s%*s  %s%s\n", o->name, o->value ? " " : "",
-			o->value ? o->value : "", (int)(width - option_width(o)), "", o->help,
+	for (const struct option_spec *o = options; o->name; o++) {
+		printf("  --%s%s%s%*s  ", o->name, o->value ? " " : "", o->value ? o->value : "",
+			(int)(width - option_width(o)), "");
+		snprintf(help, sizeof(help), "%s%s", o->help,
 			o->repeatable ? " (may be repeated)" : "");
+		text_print(help, width + 4);
+	}
 }
 
 /* Puts a word on the usage line, or on the next one, under the first word after the name. */
@@ -61,24 +86,6 @@ static void usage_print(const struct command *command)
 	putchar('\n');
 }
 
-/* Fills lines with the words of a text. */
-static void text_print(const char *text)
-{
-	size_t n_columns = 0;
-
-	while (*text) {
-		size_t n_word = strcspn(text, " ");
-
-		if (n_columns > 0 && n_columns + 1 + n_word > USAGE_COLUMNS) {
-			putchar('\n');
-			n_columns = 0;
-		}
-		n_columns += printf("%s%.*s", n_columns > 0 ? " " : "", (int)n_word, text);
-		text += n_word + strspn(text + n_word, " ");
-	}
-	putchar('\n');
-}
-
 void help_print_command(const struct command *command, const struct option_spec *shared_options)
 {
 	size_t width = options_width(command->options);
@@ -88,7 +95,7 @@ void help_print_command(const struct command *command, const struct option_spec 
 
 	usage_print(command);
 	putchar('\n');
-	text_print(command->text);
+	text_print(command->text, 0);
 	options_print("Options", command->options, width);
 	options_print("Options of every command", shared_options, width);
 	printf("\nExample:\n  %s\n", command->example);
@@ -101,7 +108,8 @@ void help_print_program(
 	text_print(
 		"Shows and changes what jitgated, the agent that guards this machine's "
 		"management ports, lets in; joins the machine to a control plane, and asks one for "
-		"access; makes keys, signs and checks documents.");
+		"access; makes keys, signs and checks documents.",
+		0);
 	printf("\nCommands:\n");
 	for (; *commands; commands++)
 		printf("  %-15s  %s\n", (*commands)->name, (*commands)->summary);

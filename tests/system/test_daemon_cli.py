@@ -41,6 +41,7 @@ def test_each_command_explains_itself(command):
     assert done.returncode == DONE and done.stderr == ""
     assert done.stdout.startswith(f"usage: jitgate {command}")
     assert "Example" in done.stdout or "example" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert run("help", *words).stdout == done.stdout
     assert f"  {command}" in run("--help").stdout
 
