@@ -50,7 +50,7 @@ int check_config(const char *path)
 		return EXIT_FAILURE;
 	}
 	tell_all_denied(path, config);
-	printf("%s: ok (%zu issuers, %zu assignments)\n", path, config->n_issuers,
+	printf("%s: ok (issuers: %zu, assignments: %zu)\n", path, config->n_issuers,
 		config->n_assignments);
 	return EXIT_SUCCESS;
 }

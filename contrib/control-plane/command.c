@@ -44,8 +44,8 @@ struct session {
 };
 
 static const char usage[] =
-	"Usage: jitgate-server [-c FILE] token new --principal NAME --role ROLE --scope PATH "
-	"[--for DURATION]\n"
+	"       jitgate-server [-c FILE] token new --principal NAME --role ROLE\n"
+	"                                          --scope PATH [--for DURATION]\n"
 	"       jitgate-server [-c FILE] token list\n"
 	"       jitgate-server [-c FILE] token revoke ID\n"
 	"       jitgate-server [-c FILE] enrollment new --vm ID ...\n";
@@ -56,8 +56,8 @@ static const char token_new_help[] =
 	"  --role ROLE        reader, requester, approver or administrator\n"
 	"  --scope PATH       where: / for all, /subscriptions/S, or below\n"
 	"  --for DURATION     how long it is good, ISO 8601 (default: " FOR_DEFAULT ")\n\n"
-	"Example: jitgate-server token new --principal alice@example.org --role requester --scope "
-	"/\n";
+	"Example: jitgate-server token new --principal alice@example.org \\\n"
+	"    --role requester --scope /\n";
 static const char token_list_help[] =
 	"Lists the tokens that are good: id, principal, role, scope, end.\n\n"
 	"Example: jitgate-server token list\n";
@@ -65,12 +65,12 @@ static const char token_revoke_help[] =
 	"Makes a token worthless at once. ID is what `token list` shows.\n\n"
 	"Example: jitgate-server token revoke 4f1c2a9b0d3e\n";
 static const char enrollment_new_help[] =
-	"Makes a token with which a VM joins (`jitgate enroll`), good once and for an hour, and "
-	"prints it.\n\n"
-	"  --vm ID            the VM's id, as documents will name it; several --vm give a token\n"
-	"                     each, a line each, in their order\n\n"
-	"Example: jitgate-server enrollment new --vm "
-	"/subscriptions/S/resourceGroups/R/providers/Microsoft.Compute/virtualMachines/web-1\n";
+	"Makes a token with which a VM joins (`jitgate enroll`), good once and for an\n"
+	"hour, and prints it.\n\n"
+	"  --vm ID            the VM's id, as documents will name it; several --vm give\n"
+	"                     a token each, a line each, in their order\n\n"
+	"Example: jitgate-server enrollment new --vm \\\n"
+	"    /subscriptions/S/resourceGroups/R/providers/Microsoft.Compute/virtualMachines/web-1\n";
 
 void command_print_help(FILE *file)
 {
@@ -514,7 +514,9 @@ int command_run(const char *config_path, int n_arguments, char **arguments)
 	if (!vms)
 		return fail("out of memory");
 	if (!command)
-		return fail_usage("no command \"%s%s%s\"", arguments[0], n_arguments > 1 ? " " : "",
+		return fail_usage("no command \"%s%s%s\": there are token new, token list, token "
+				  "revoke and enrollment new",
+			arguments[0], n_arguments > 1 ? " " : "",
 			n_arguments > 1 ? arguments[1] : "");
 	status = options_read(command, n_arguments - 1, arguments + 1, &options, &id);
 	if (status == -1) {

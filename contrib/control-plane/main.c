@@ -16,13 +16,14 @@
 
 static void print_help(void)
 {
-	printf("jitgate-server: checks who asks for access to a VM, signs grants, and has the VM's "
-	       "agent fetch them\n"
+	printf("jitgate-server: checks who asks for access to a VM, signs grants, and has the\n"
+	       "VM's agent fetch them\n"
 	       "\n"
 	       "Usage: jitgate-server [-c FILE] [-n]\n");
 	command_print_help(stdout);
 	printf("\n"
-	       "  -c, --config FILE   the configuration (default: " DEFAULT_CONFIG ")\n"
+	       "  -c, --config FILE   the configuration\n"
+	       "                      (default: " DEFAULT_CONFIG ")\n"
 	       "  -n, --check         check the configuration and what it names, and exit\n"
 	       "  -h, --help          this text; behind a command, the command's\n"
 	       "      --version       the version\n"

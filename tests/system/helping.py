@@ -25,8 +25,8 @@ def server_commands():
 
 
 def options_in(text):
-    """Names of the options that a help lists, each at the begin of a line."""
-    return re.findall(r"^  +(?:-\w, )?--([a-z-]+)", text, re.MULTILINE)
+    """Names of the options that a help lists, each at the begin of a line; a usage line that goes on stands deeper."""
+    return re.findall(r"^ {2,6}(?:-\w, )?--([a-z-]+)", text, re.MULTILINE)
 
 
 def options(command):

@@ -404,6 +404,16 @@ USAGE = [["token"], ["token", "old"], ["token", "new"], ["enrollment", "new"],
          ["enrollment", "new", "--vm", "a b"]]
 
 
+def test_what_the_server_says_of_itself_fits_and_names_its_commands(server):
+    for words in [], ["token", "new"], ["token", "list"], ["token", "revoke"], ["enrollment", "new"]:
+        help_ = server.run(*words, "--help").stdout
+        assert max(map(len, help_.splitlines())) <= (80 if words != ["enrollment", "new"] else 100), help_
+    assert server.run("--help").stdout.count("Usage:") == 1
+    for wrong in ["token"], ["enrollment", "list"], ["tokn", "new"]:
+        assert "token new, token list, token revoke and enrollment new" in server.run(*wrong, check=False).stderr
+    assert server.run("-n").stdout == f"{server.path}: ok (issuers: 0, assignments: 0)\n"
+
+
 @pytest.mark.parametrize("arguments", USAGE)
 def test_a_wrong_command_is_told_and_does_nothing(server, arguments):
     done = server.run(*arguments, check=False)
