@@ -26,7 +26,10 @@ static void add_when(struct table *table, const struct cli *cli, const json_t *g
 
 	moment_describe_utc(member_text(grant, "notBefore", "?"), cli->now, from);
 	moment_describe_utc(member_text(grant, "expires", "?"), cli->now, until);
-	if (strcmp(state, "scheduled") == 0)
+	/* Its end is not the one that it was to have. */
+	if (strcmp(state, "revoked") == 0)
+		table_add(table, STYLE_PLAIN, "%s", "");
+	else if (strcmp(state, "scheduled") == 0)
 		table_add(table, STYLE_PLAIN, "%s, begins %s", until, from);
 	else
 		table_add(table, STYLE_PLAIN, "%s", until);
