@@ -40,14 +40,17 @@ void event_print(const struct cli *cli, const json_t *event)
 	const char *text = member_text(event, "time", "?");
 	const char *subject = member_text(event, "subject", NULL);
 	const char *message = member_text(event, "message", "");
+	const char *reason = member_text(event, "reason", "");
 	char moment[TIME_STRING_MAX];
 	int64_t seconds;
 	bool named = !subject || strstr(message, subject);
+	bool reasoned = strstr(message, reason);
 
 	if (time_parse_utc(text, &seconds) == 0)
 		text = time_format_local(seconds, time(NULL), moment);
-	output_line(cli, event_style(type), "%s  %-22s  %s%s%s%s", text, type, message,
-		named ? "" : " (", named ? "" : subject, named ? "" : ")");
+	output_line(cli, event_style(type), "%s  %-22s  %s%s%s%s%s%s", text, type, message,
+		named ? "" : " (", named ? "" : subject, named ? "" : ")", reasoned ? "" : ": ",
+		reasoned ? "" : reason);
 }
 
 static int on_event(json_t *parameters, void *userdata)

@@ -304,6 +304,27 @@ def test_watch_streams(agent):
     assert watch.wait(5) == DONE
 
 
+def test_who_and_why_are_told_once(agent):
+    agent.start()
+    granted = ["grant", "--port", "22/tcp", "--source", "192.0.2.7", "--for", "PT1H", "--reason", "feed is down", "--json"]
+    id = json.loads(agent.cli(*granted).stdout)["id"]
+    agent.cli("revoke", id, "--reason", "it is back")
+    agent.refusal("x.y.z")
+    *_, admitted, active, revoked, refused = agent.cli("audit").stdout.splitlines()
+    for line, reason in (admitted, "feed is down"), (active, "feed is down"), (revoked, "it is back"):
+        assert line.endswith(f": {reason}") and line.count(reason) == 1, line
+    assert refused.count(agent.audit("document_refused")[-1]["reason"]) == 1
+
+
+def test_a_grant_that_was_revoked_has_no_end_to_come(agent):
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="gone", seconds=600)
+    agent.grant("22/tcp", "192.0.2.7", jti="there", seconds=600)
+    agent.revoke("gone")
+    rows = {line.split()[0]: line for line in agent.cli("grants", "--all").stdout.splitlines()}
+    assert "(in " in rows["there"] and "revoked" in rows["gone"] and "(in " not in rows["gone"]
+
+
 def test_a_broken_pipe(agent):
     """`jitgate … | head -1` ends, without a word."""
     agent.start()
