@@ -222,7 +222,8 @@ static int section_begin(struct settings *settings, const char *title)
 	titles = sections_format(settings->format);
 	if (!titles)
 		return -ENOMEM;
-	return settings_fail(settings, "there is no section [%s]: there are %s", title, titles);
+	return settings_fail(settings, "there is no section [%s]: there %s %s", title,
+		strstr(titles, " and ") ? "are" : "is", titles);
 }
 
 /* The names of a section's keys, as a sentence has them. */

@@ -221,9 +221,8 @@ int settings_read_duration(
 
 	if (duration_parse(value, &seconds) < 0 || seconds < key->min || seconds > max_seconds)
 		return settings_fail(settings,
-			"%s must be an ISO 8601 duration from %s to %s, as PT3H or PT90S, not "
-			"\"%s\"",
-			key->name, duration_format(key->min > 0 ? key->min : 1, min),
+			"%s must be an ISO 8601 duration from %s to %s, not \"%s\"", key->name,
+			duration_format(key->min > 0 ? key->min : 1, min),
 			duration_format(max_seconds, max), value);
 	*duration = seconds;
 	return 0;

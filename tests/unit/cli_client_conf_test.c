@@ -64,6 +64,7 @@ static void mistakes_are_told(void **state)
 		{ "[client]\nserver = http://jit.example.org\n", "http" },
 		{ "[client]\nserver = https://jit.example.org/?x\n", "query" },
 		{ "[client]\nserver = jit.example.org\n", "https" },
+		{ "[clent]\n", "there is no section [clent]: there is [client]" },
 		{ "[client]\ntoken = s3cret s3cret\n", "token" },
 		{ "[client]\ntoken =\n", "token" },
 		{ "[client]\nca = ca.pem\n", "ca" },

@@ -264,7 +264,7 @@ static void a_mistake_is_told_with_its_line(void **state)
 		{ AGENT "[feed]\nkey = /c\n", ":3: [feed] has key without certificate" },
 		{ AGENT "[feed]\nkind = push\n", ":4: kind must be poll or static" },
 		{ AGENT "[feed]\nwait = PT6M\n",
-			":4: wait must be an ISO 8601 duration from PT1S to PT5M" },
+			":4: wait must be an ISO 8601 duration from PT1S to PT5M, not \"PT6M\"" },
 		{ AGENT "[feed]\ntoken = t\n", ":4: token must be an absolute path" },
 		{ AGENT "[feed]\n[feed]\n", ":4: [feed] is there twice" },
 		{ AGENT "log_bytes_max = 63K\n",
@@ -334,8 +334,7 @@ static void a_mistake_is_told_with_its_line(void **state)
 			":4: always_allow: \"host.example\" is not an IPv4 or IPv6 address" },
 		{ AGENT "[port a]\nmax_request_access_duration = 3h\n",
 			":4: max_request_access_duration must be an ISO 8601 duration from PT1M to "
-			"P366D, "
-			"as PT3H or PT90S, not \"3h\"" },
+			"P366D, not \"3h\"" },
 		{ AGENT "[port a]\nmax_request_access_duration = PT59S\n",
 			":4: max_request_access_duration must be" },
 		{ AGENT "[port a]\nmax_request_access_duration = P367D\n",

@@ -190,7 +190,7 @@ static void a_mistake_is_told_with_its_line(void **state)
 		{ "[main]\nbytes = 4KB\n", ":2: bytes must be" },
 		{ "[main]\nbytes = K\n", ":2: bytes must be" },
 		{ "[main]\nduration = PT4S\n",
-			":2: duration must be an ISO 8601 duration from PT5S to PT1H, as" },
+			":2: duration must be an ISO 8601 duration from PT5S to PT1H, not" },
 		{ "[main]\nduration = PT61M\n", ":2: duration must be" },
 		{ "[main]\nprefixes = x\n", ":2: prefixes: \"x\" is not an" },
 		{ "[food]\n", ":1: there is no section [food]: there are [main] and [place NAME]" },
