@@ -401,7 +401,7 @@ USAGE = [["token"], ["token", "old"], ["token", "new"], ["enrollment", "new"],
          ["token", "new", "--principal", "a", "--role", "reader", "--scope", "/", "--for", "1"],
          ["token", "new", "--principal", "a", "--role", "reader", "--scope", "/", "--vm", "x"],
          ["token", "list", "x"], ["token", "revoke"], ["token", "revoke", "x"],
-         ["enrollment", "new", "--vm", "a b"]]
+         ["enrollment", "new", "--vm", "a b"], ["-n", "token", "list"]]
 
 
 def test_what_the_server_says_of_itself_fits_and_names_its_commands(server):
