@@ -453,6 +453,25 @@ static int id_check(const char *id)
 	return fail_usage("\"%s\" is no id of a token: see 'jitgate-server token list'", id);
 }
 
+/* Where the value of an option goes; NULL where the command does not take it. */
+static const char **option_slot(const struct command *command, struct options *options, int letter)
+{
+	if (letter == '?' || !strchr(command->options, letter))
+		return NULL;
+	switch (letter) {
+	case 'p':
+		return &options->principal;
+	case 'r':
+		return &options->role;
+	case 's':
+		return &options->scope;
+	case 'f':
+		return &options->duration;
+	default:
+		return &options->vms[options->n_vms++];
+	}
+}
+
 /* Returns 0; -1 where help was asked for; the exit status. */
 static int options_read(const struct command *command, int n_arguments, char **arguments,
 	struct options *options, const char **ret_id)
@@ -466,21 +485,32 @@ static int options_read(const struct command *command, int n_arguments, char **a
 		{ "help", no_argument, NULL, 'h' },
 		{},
 	};
-	int letter;
+	int letter, index = -1;
 
 	optind = 0;
-	while ((letter = getopt_long(n_arguments, arguments, "h", known, NULL)) >= 0) {
+	/* ":": what is wrong is told here. */
+	while ((letter = getopt_long(n_arguments, arguments, ":h", known, &index)) >= 0) {
+		const char *dashes = index < 0 ? "" : "--";
+		const char *name = index < 0 ? arguments[optind - 1] : known[index].name;
+		const char **slot;
+
 		if (letter == 'h')
 			return -1;
-		if (letter == '?' || !strchr(command->options, letter))
-			return fail_usage("%s %s: an option that it does not take", command->first,
-				command->second);
-		*(letter == 'p'                 ? &options->principal
-				: letter == 'r' ? &options->role
-				: letter == 's' ? &options->scope
-				: letter == 'f' ? &options->duration
-						: &options->vms[options->n_vms++]) = optarg;
+		if (letter == ':')
+			return fail_usage(
+				"%s %s: %s needs a value", command->first, command->second, name);
+		slot = option_slot(command, options, letter);
+		if (!slot)
+			return fail_usage("%s %s has no option %s%s", command->first,
+				command->second, dashes, name);
+		if (*slot)
+			return fail_usage("%s %s: %s%s is given twice", command->first,
+				command->second, dashes, name);
+		*slot = optarg;
+		index = -1;
 	}
+	if (!options->duration)
+		options->duration = FOR_DEFAULT;
 	if (n_arguments - optind != (command->run_id ? 1 : 0))
 		return fail_usage("%s %s takes %s", command->first, command->second,
 			command->run_id ? "one id" : "options only");
@@ -505,7 +535,7 @@ int command_run(const char *config_path, int n_arguments, char **arguments)
 	_cleanup_(server_config_freep) struct server_config *config = NULL;
 	const struct command *command = command_find(n_arguments, arguments);
 	_cleanup_(freep) const char **vms = calloc(n_arguments, sizeof(*vms));
-	struct options options = { .duration = FOR_DEFAULT, .vms = vms };
+	struct options options = { .vms = vms };
 	_cleanup_(freep) char *error = NULL;
 	struct session session = { 0 };
 	const char *id = NULL;

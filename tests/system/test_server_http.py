@@ -401,7 +401,19 @@ USAGE = [["token"], ["token", "old"], ["token", "new"], ["enrollment", "new"],
          ["token", "new", "--principal", "a", "--role", "reader", "--scope", "/", "--for", "1"],
          ["token", "new", "--principal", "a", "--role", "reader", "--scope", "/", "--vm", "x"],
          ["token", "list", "x"], ["token", "revoke"], ["token", "revoke", "x"],
-         ["enrollment", "new", "--vm", "a b"], ["-n", "token", "list"]]
+         ["enrollment", "new", "--vm", "a b"], ["-n", "token", "list"],
+         ["token", "new", "--principal", "a", "--principal", "b", "--role", "reader", "--scope", "/"]]
+
+
+@pytest.mark.parametrize("option, told", [
+    (["--princpal", "a"], "token new has no option --princpal"),
+    (["--vm", "a"], "token new has no option --vm"), (["-x"], "token new has no option -x"),
+    (["--principal"], "token new: --principal needs a value"),
+    (["--role", "reader", "--role", "approver"], "token new: --role is given twice")], ids=lambda value: str(value[0]))
+def test_what_is_wrong_with_an_option_is_told_once(server, option, told):
+    done = server.run("token", "new", *option, check=False)
+    assert done.returncode == 2 and told in done.stderr.splitlines()[0]
+    assert len(done.stderr.splitlines()) == 2, done.stderr
 
 
 def test_what_the_server_says_of_itself_fits_and_names_its_commands(server):
