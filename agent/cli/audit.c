@@ -132,9 +132,9 @@ static int tell_intact(const struct cli *cli, const char *path, const struct cha
 	if (chain->n_lines == 0)
 		output_line(cli, STYLE_PLAIN, "%s is empty", path);
 	else
-		output_line(cli, STYLE_GOOD, "%s is intact: %zu records, %lld to %lld%s", path,
-			chain->n_lines, (long long)chain->first_sequence,
-			(long long)chain->sequence,
+		output_line(cli, STYLE_GOOD, "%s is intact: %zu record%s, %lld to %lld%s", path,
+			chain->n_lines, chain->n_lines == 1 ? "" : "s",
+			(long long)chain->first_sequence, (long long)chain->sequence,
 			chain->continued ? ", going on from an earlier file" : "");
 	return EXIT_DONE;
 }

@@ -273,8 +273,8 @@ static void tell_audit(const struct survey *survey, struct findings *findings)
 			strerror(-r));
 		findings_advise(findings, "sudo jitgate doctor");
 	} else {
-		findings_add(findings, "audit", VERDICT_OK, "%s is intact: %zu records", path,
-			chain.n_lines);
+		findings_add(findings, "audit", VERDICT_OK, "%s is intact: %zu record%s", path,
+			chain.n_lines, chain.n_lines == 1 ? "" : "s");
 	}
 }
 

@@ -158,8 +158,9 @@ static int print_summary(const struct cli *cli, const json_t *status)
 		"%" JSON_INTEGER_FORMAT " active, %" JSON_INTEGER_FORMAT " scheduled",
 		member_integer(grants, "active"), member_integer(grants, "scheduled"));
 	table_add(table, STYLE_HEADING, "Refused");
-	table_add(table, STYLE_PLAIN, "%" JSON_INTEGER_FORMAT " packets%s",
+	table_add(table, STYLE_PLAIN, "%" JSON_INTEGER_FORMAT " packet%s%s",
 		member_integer(status, "refusedPackets"),
+		member_integer(status, "refusedPackets") == 1 ? "" : "s",
 		strcmp(member_text(status, "mode", "?"), "audit") == 0
 			? ", counting those that mode audit let pass"
 			: "");

@@ -281,7 +281,7 @@ int server_reload(struct server *server)
 	tell_what_waits(server->config, config);
 	server_config_take(server->config, config);
 	server_configure(server);
-	log_line(LOG_INFO, "reloaded: %zu issuers, %zu assignments", server->config->n_issuers,
+	log_line(LOG_INFO, "reloaded (issuers: %zu, assignments: %zu)", server->config->n_issuers,
 		server->config->n_assignments);
 	return 0;
 }

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from forge import Forge, grant_claims
-from harness import BUILD, Listener, Session, await_, is_open, run_jitgate
+from harness import BUILD, Listener, Session, Udp, await_, is_open, run_jitgate
 
 DONE, REFUSED, USAGE, NO_AGENT = 0, 1, 2, 3
 COMMANDS = ["status", "grants", "sessions", "denied", "watch", "explain", "submit", "grant",
@@ -314,6 +314,16 @@ def test_who_and_why_are_told_once(agent):
     for line, reason in (admitted, "feed is down"), (active, "feed is down"), (revoked, "it is back"):
         assert line.endswith(f": {reason}") and line.count(reason) == 1, line
     assert refused.count(agent.audit("document_refused")[-1]["reason"]) == 1
+
+
+def test_one_is_no_plural(world, agent, tmp_path):
+    agent.start()
+    one = tmp_path / "one.jsonl"
+    one.write_text((agent.directory / "log/audit.jsonl").read_text().splitlines()[0] + "\n")
+    assert "is intact: 1 record, 1 to 1" in agent.cli("audit", "verify", "--file", one).stdout
+    Udp(world.stranger, "0.0.0.0").socket.sendto(b"x", ("192.0.2.1", 53))
+    await_(lambda: printed(agent, "status")["refusedPackets"] == 1, 5, "the datagram is refused")
+    assert re.search(r"^Refused +1 packet$", agent.cli("status").stdout, re.MULTILINE)
 
 
 def test_a_grant_that_was_revoked_has_no_end_to_come(agent):
