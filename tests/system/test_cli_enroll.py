@@ -218,8 +218,9 @@ def await_prompt(terminal, prompt):
 def at_terminal(machine, *arguments, token=None):
     """An enrollment, and a person's end of its terminal."""
     terminal, theirs = pty.openpty()
-    client = subprocess.Popen(["setsid", "--ctty", *machine.command(*arguments, token=token)], stdin=theirs, stdout=theirs,
-                              stderr=theirs)
+    # A shell that runs the tests in the background has them ignore ^C.
+    command = ["setsid", "--ctty", "env", "--default-signal", *machine.command(*arguments, token=token)]
+    client = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     return client, terminal
 
