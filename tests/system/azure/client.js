@@ -4,8 +4,12 @@
 // NODE_EXTRA_CA_CERTS names the CA.
 
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { SecurityCenter } from "@azure/arm-security";
+
+// The client takes it for granted; Node.js 18, as Debian 12 has it, does not have it here.
+globalThis.crypto ??= webcrypto;
 
 const [endpoint, token, other] = process.argv.slice(2);
 const subscription = "20ff7fc3-e762-44dd-bd96-b71116dcdc23";
