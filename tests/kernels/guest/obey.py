@@ -11,6 +11,7 @@
 import codecs
 import json
 import os
+import resource
 import subprocess
 import sys
 
@@ -52,6 +53,7 @@ def run(port, command, input="", environment=None):
 def main():
     subprocess.run(["modprobe", "virtio_console"], check=False)
     os.environ.update(PATH="/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", LANG="C.UTF-8")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 524288))  # as systemd's default
     port = os.open(PORT, os.O_RDWR | os.O_CLOEXEC)
     os.write(port, b"\n")  # a reset may have cut a line
     say(port, boot=read_boot_id())
