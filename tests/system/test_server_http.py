@@ -281,7 +281,7 @@ def test_tls_that_comes_or_goes_waits_for_a_restart_and_stops_no_reload(server):
         certificate, key = make_certificate(server.directory, name)
         files[name] = {"tls_certificate": certificate, "tls_key": key}
     assignment = "[assignment a]\nprincipal = p\nrole = reader\nscope = /\n"
-    for text, told in (assignment, "1 assignments"), ("", "0 assignments"):
+    for text, told in (assignment, "assignments: 1"), ("", "assignments: 0"):
         server.configure(text, **files["first"])
         server.reload(told)
         assert server.get("/healthz").status == 200  # as it was, without
