@@ -11,6 +11,7 @@
 #include "agent/common/confine.h"
 #include "agent/common/file.h"
 #include "agent/common/last_good.h"
+#include "agent/common/log.h"
 #include "agent/common/settings.h"
 
 #define HEADING "; mode = %s in %s\n"
@@ -53,16 +54,12 @@ static bool is_kept(const char *kept_path, const char *text, size_t n_bytes)
 		memcmp(kept, text, n) == 0;
 }
 
-int last_good_keep(const char *path, const char *default_directory, const struct config *config)
+static int keep_in(const char *directory, const char *path, const struct config *config)
 {
-	_cleanup_(freep) char *directory = find_directory(path, default_directory);
 	_cleanup_(freep) char *kept_path = NULL;
 	_cleanup_(freep) char *text = NULL;
-	int n;
+	int n = format_text(&kept_path, "%s/agent.conf", directory);
 
-	if (!directory)
-		return 0;
-	n = format_text(&kept_path, "%s/agent.conf", directory);
 	if (n >= 0)
 		n = format_text(
 			&text, HEADING "%s", config_mode_name(config->mode), path, config->text);
@@ -70,6 +67,16 @@ int last_good_keep(const char *path, const char *default_directory, const struct
 		return n;
 	return is_kept(kept_path, text, (size_t)n) ? 0
 						   : file_write(kept_path, 0600, text, (size_t)n);
+}
+
+void last_good_keep(const char *path, const char *default_directory, const struct config *config)
+{
+	_cleanup_(freep) char *directory = find_directory(path, default_directory);
+	int status = directory ? keep_in(directory, path, config) : 0;
+
+	if (status < 0)
+		log_line(LOG_WARNING, "can't keep a copy of %s for a start at which it is bad: %s",
+			path, strerror(-status));
 }
 
 /* What is below the heading that a file of path has, and the mode from it; NULL: of none. */

@@ -15,9 +15,9 @@
 
 #include "agent/common/config.h"
 
-/* Keeps a configuration that was read from path, with its mode, where it is not kept yet. Returns
- * 0, also where there is no place for it; -errno. */
-int last_good_keep(const char *path, const char *default_directory, const struct config *config);
+/* Keeps a configuration that was read from path, with its mode, where it is not kept yet and where
+ * there is a place for it. That it could not is a warning in the log. */
+void last_good_keep(const char *path, const char *default_directory, const struct config *config);
 
 /* Whether to go by it where path could not be read, with that -errno: a file that is gone was taken
  * away. */

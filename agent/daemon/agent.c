@@ -219,11 +219,7 @@ void agent_note_time(struct agent *agent)
 
 void agent_keep_config(const struct agent *agent)
 {
-	int status = last_good_keep(agent->config_path, CONFIG_STATE_DIRECTORY, agent->config);
-
-	if (status < 0)
-		log_line(LOG_WARNING, "can't keep a copy of %s for a start at which it is bad: %s",
-			agent->config_path, strerror(-status));
+	last_good_keep(agent->config_path, CONFIG_STATE_DIRECTORY, agent->config);
 }
 
 /* The kernel's part: shut first, before anything is read that takes time. */

@@ -84,16 +84,6 @@ static int load(const char *path, struct config **ret, bool *ret_is_last_good, c
 	return 0;
 }
 
-/* Root's own start has no place for it: that is the user's. */
-static void keep(const char *path, const struct config *config)
-{
-	int r = geteuid() == 0 ? 0 : last_good_keep(path, NULL, config);
-
-	if (r < 0)
-		log_line(LOG_WARNING, "can't keep a copy of %s for a start at which it is bad: %s",
-			path, strerror(-r));
-}
-
 static int serve(const char *path)
 {
 	_cleanup_(config_freep) struct config *config = NULL;
@@ -104,8 +94,9 @@ static int serve(const char *path)
 
 	if (load(path, &config, &is_last_good, &error) < 0)
 		return fail_to_load(error);
-	if (!is_last_good)
-		keep(path, config);
+	/* Root's own start has no place for a copy: that is the user's. */
+	if (!is_last_good && geteuid() != 0)
+		last_good_keep(path, NULL, config);
 	if (!config->feed.url)
 		return nothing_to_do(path);
 	if (privilege_drop(config, privilege_error) < 0) {
