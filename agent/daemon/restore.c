@@ -459,11 +459,35 @@ static int kill_sessions(struct registry_entry *entry, void *userdata)
 	return 0;
 }
 
+/* Each start leaves a record, if only one that says nothing: a ledger that is empty is lost, unless
+ * this is the first start that the audit log knows of. */
+static void begin_ledger(struct agent *agent)
+{
+	char message[384];
+	uint64_t newest;
+
+	if (agent->unread_usec > 0 || (agent->ledger && ledger_count(agent->ledger) > 0))
+		return;
+	snprintf(message, sizeof(message),
+		"The ledger in %s is gone: what was granted, revoked and managed by document counts "
+		"once it is submitted again",
+		agent->config->state_directory);
+	if (audit_goes_on(agent->audit, &newest))
+		audit_write(agent->audit,
+			&(struct audit_record){
+				.type = AUDIT_LEDGER_DAMAGED,
+				.message = message,
+				.details = json_pack("{s:b}", "lost", true),
+			});
+	(void)record_keep(agent, record_clock(agent->latest_usec));
+}
+
 int restore_finish(struct agent *agent)
 {
 	struct collection collection = { .now_usec = clock_boottime_usec() };
 	int status;
 
+	begin_ledger(agent);
 	status = restore_tell(agent);
 	if (status == 0)
 		status = registry_foreach(agent->registry, kill_sessions, agent);

@@ -29,6 +29,6 @@ int restore_tell(struct agent *agent);
  * where they can be read. Returns 0 or -ENOMEM. */
 int restore_count_connections(struct agent *agent);
 
-/* Once the gate is installed: sessions that began while no daemon listened, and grants that ended
- * then. */
+/* Once the gate is installed: sessions that began while no daemon listened, grants that ended then,
+ * and whether the ledger is lost. */
 int restore_finish(struct agent *agent);

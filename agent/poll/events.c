@@ -54,6 +54,7 @@ struct events {
 	uint64_t last; /* of the batch that is being sent */
 	size_t n_events; /* in it */
 	uint64_t lost_told; /* up to this, what was lost has been logged */
+	uint64_t damage_told; /* up to this, of the ledger's damage the listener knows */
 	unsigned n_passed_over;
 
 	struct backoff backoff;
@@ -195,10 +196,28 @@ static void on_log_lost(struct events *events)
 		"the agent's audit log was lost: it ends at %" PRIu64 ", and %" PRIu64
 		" was sent; sending it from its beginning",
 		events->newest, events->acknowledged);
-	events->acknowledged = 0;
+	events->acknowledged = events->damage_told = 0;
 	events->is_first = true;
 	events->listener.on_log_lost(events->listener.userdata);
 	ask_agent(events);
+}
+
+/* Once for each, though what can't be sent is listed again and again. */
+static void look_for_damage(struct events *events, const json_t *listed)
+{
+	const json_t *event;
+	size_t i;
+
+	json_array_foreach (listed, i, event) {
+		const char *type = json_string_value(json_object_get(event, "type"));
+		json_int_t sequence = json_integer_value(json_object_get(event, "sequence"));
+
+		if (!type || strcmp(type, "ledger_damaged") != 0 || sequence <= 0 ||
+			(uint64_t)sequence <= events->damage_told)
+			continue;
+		events->damage_told = (uint64_t)sequence;
+		events->listener.on_ledger_damaged(events->listener.userdata);
+	}
 }
 
 static void on_listed(struct events *events, const json_t *parameters)
@@ -212,6 +231,7 @@ static void on_listed(struct events *events, const json_t *parameters)
 		on_log_lost(events);
 		return;
 	}
+	look_for_damage(events, json_object_get(parameters, "events"));
 	r = batch_make(json_object_get(parameters, "events"), events->newest, events->acknowledged,
 		events->is_first, events->n_max, (int64_t)(clock_realtime_usec() / USEC_PER_SEC),
 		events->boot_id, &batch);

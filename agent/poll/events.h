@@ -26,6 +26,8 @@ struct events_listener {
 	void (*on_acknowledged)(uint64_t sequence, void *userdata);
 	/* The agent's log is another than the one that was sent: it begins anew. */
 	void (*on_log_lost)(void *userdata);
+	/* The agent has told that its ledger was damaged, or lost. */
+	void (*on_ledger_damaged)(void *userdata);
 	void *userdata;
 };
 

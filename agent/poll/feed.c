@@ -297,6 +297,9 @@ static void on_response(const struct response *response, void *userdata)
 void feed_on_agent_up(struct feed *feed)
 {
 	delivery_on_agent_up(feed->delivery);
+	/* Of a control plane's it tells in an event what it has forgotten (poll.c). */
+	if (is_static(feed))
+		feed_begin_anew(feed);
 }
 
 void feed_on_clock_stepped(struct feed *feed)

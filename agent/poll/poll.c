@@ -122,8 +122,8 @@ static void on_acknowledged(uint64_t sequence, void *userdata)
 		save_now(poll);
 }
 
-/* An agent whose log is gone may have lost its ledger with it. */
-static void on_log_lost(void *userdata)
+/* The agent may have forgotten what it was brought: with its log, its ledger may be gone. */
+static void on_forgotten(void *userdata)
 {
 	begin_anew(userdata);
 }
@@ -192,7 +192,8 @@ static int poll_start(struct poll *poll)
 	if (r == 0 && config->feed.kind == FEED_POLL)
 		r = events_new(poll->event, config, poll->transport, poll->link,
 			poll->cursor.events, !poll->cursor.has_events,
-			&(struct events_listener){ on_acknowledged, on_log_lost, poll },
+			&(struct events_listener){
+				on_acknowledged, on_forgotten, on_forgotten, poll },
 			&poll->events);
 	return r;
 }

@@ -44,7 +44,7 @@ def start_with(agent, content):
 
 @pytest.fixture
 def filled(agent):
-    """Three grants of which the middle one is revoked. Stopped."""
+    """Three grants of which the middle one is revoked, and no record but theirs. Stopped."""
     agent.start()
     forge = Forge(agent.key)
     agent.documents = {jti: forge.sign(grant_claims(source=f"192.0.2.{i}", jti=jti))
@@ -53,6 +53,9 @@ def filled(agent):
         agent.submit(document)
     agent.submit(forge.revocation("b", jti="r"))
     agent.kill()
+    first, others = ledger_path(agent).read_bytes().split(b"\n", 1)
+    assert json.loads(first).keys() == {"clock"}
+    ledger_path(agent).write_bytes(others)
     return agent
 
 

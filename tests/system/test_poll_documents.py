@@ -105,6 +105,39 @@ def test_what_was_not_believed_counts_when_its_key_is_trusted(running, take_up):
     await_(lambda: "disbelieved" not in (poll.directory / "cursor.json").read_text())
 
 
+@pytest.mark.parametrize("poll_is_away", [False, True])
+@pytest.mark.parametrize("lost", ["ledger", "state"])
+def test_what_the_agent_has_lost_is_brought_again(running, lost, poll_is_away):
+    """Its audit log is there, which tells of it."""
+    agent, feed, poll = running
+    forge = Forge(agent.key)
+    feed.add(forge.sign(grant_claims(jti="g")), forge.sign(grant_claims(jti="revoked")),
+             forge.revocation("revoked"))
+    agent.await_state("revoked", "revoked")
+    await_(lambda: feed.asked_by()[-1]["query"].get("after") == "3")
+    if poll_is_away:
+        poll.stop()
+    agent.stop()
+    for directory in "state", "run":
+        path = agent.directory / directory
+        for file in [path / "ledger"] if lost == "ledger" or directory == "run" else list(path.iterdir()):
+            file.unlink()
+    n_asked = feed.count()
+    agent.start()
+    assert [r["details"] for r in agent.audit("ledger_damaged")] == [{"lost": True}]
+    if poll_is_away:
+        poll.start()
+    agent.await_state("g", "active")
+    agent.await_state("revoked", "revoked")
+    # Asked for all once, and it is not lost at the next start.
+    agent.kill()
+    agent.start()
+    feed.add(forge.sign(grant_claims(jti="h")))
+    agent.await_state("h", "active")
+    assert [r["query"].get("after") for r in feed.asked_by()[n_asked:]].count(None) == 1
+    assert len(agent.audit("ledger_damaged")) == 1
+
+
 def test_a_reload_asks_for_nothing_again_that_was_believed(running):
     agent, feed, poll = running
     feed.add(agent.sign_grant("22/tcp", "192.0.2.7", jti="g"))
@@ -468,3 +501,10 @@ def test_a_static_feed(agent, feed, poll):
     assert "secret" not in poll.log()
     at = [r["at"] for r in feed.requests]
     assert all(0.8 < b - a < allowing(3) for a, b in zip(at, at[1:]))
+    # It may have lost what it was brought.
+    agent.stop()
+    for directory in "state", "run":
+        (agent.directory / directory / "ledger").unlink()
+    agent.start()
+    agent.await_state("first", "active")
+    agent.await_state("second", "active")
