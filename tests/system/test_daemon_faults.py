@@ -173,7 +173,7 @@ class Life:
         active = {grant["id"] for grant in self.agent.call("ListGrants")["grants"]}
         assert not active & self.revoked, "revoked, and back"
         assert_as_granted(self.agent)
-        assert all("unread" in record["details"] for record in self.agent.audit("ledger_damaged"))
+        assert all({"unread", "lost"} & record["details"].keys() for record in self.agent.audit("ledger_damaged"))
         self.verify_audit()
 
     def verify_audit(self):
