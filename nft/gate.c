@@ -92,6 +92,7 @@ static int install_once(struct gate *gate, struct ruleset ruleset,
 	int status;
 
 	*ret_what = "reading the rules in force";
+	*ret_found = GATE_WAS_ABSENT;
 	status = ruleset_read(gate->netlink, &state);
 	if (status == 0)
 		status = read_grant_sets(gate, &state, &there);
@@ -113,6 +114,18 @@ static int install_once(struct gate *gate, struct ruleset ruleset,
 	return status == 0 && ruleset.interim ? end_interim(gate, &ruleset, ret_what) : status;
 }
 
+/* A table whose owner has ended takes no base chain in the transaction that makes it another's. */
+static int adopt(struct gate *gate, const char **ret_what)
+{
+	_cleanup_(transaction_freep) struct transaction *transaction = NULL;
+	int status;
+
+	status = transaction_new(&transaction);
+	if (status == 0)
+		status = ruleset_adopt(transaction);
+	return status < 0 ? status : transaction_commit(transaction, gate->netlink, ret_what);
+}
+
 int gate_install(struct gate *gate, const struct ruleset *ruleset,
 	const struct element_list *grants, enum gate_install *ret_found, bool *ret_owned,
 	const char **ret_what)
@@ -130,7 +143,11 @@ int gate_install(struct gate *gate, const struct ruleset *ruleset,
 	for (int i = 0; i < INSTALL_TRIES; i++) {
 		wanted.owned = ruleset->owned && gate->can_own;
 		status = install_once(gate, wanted, grants, ret_found, ret_what);
-		if (wanted.owned && !gate->owns && (status == -EOPNOTSUPP || status == -EINVAL))
+		if (wanted.owned && !gate->owns && status == -EINVAL &&
+			*ret_found == GATE_WAS_PRESENT && adopt(gate, ret_what) == 0)
+			gate->owns = true;
+		else if (wanted.owned && !gate->owns &&
+			(status == -EOPNOTSUPP || status == -EINVAL))
 			gate->can_own = false; /* a kernel before 6.9 */
 		else if (status != -ENOENT && status != -EEXIST && status != -EBUSY &&
 			status != -EINTR && status != -EBADMSG)

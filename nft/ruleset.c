@@ -157,6 +157,11 @@ static int build_chains(struct transaction *transaction, const struct ruleset *r
 	return 0;
 }
 
+int ruleset_adopt(struct transaction *transaction)
+{
+	return build_table(transaction, NFT_MSG_NEWTABLE, NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST);
+}
+
 int ruleset_build(struct transaction *transaction, const struct ruleset *ruleset,
 	const struct ruleset_state *state)
 {
@@ -166,8 +171,8 @@ int ruleset_build(struct transaction *transaction, const struct ruleset *ruleset
 	if (state->present && !keep)
 		status = build_table(transaction, NFT_MSG_DELTABLE, 0);
 	if (status == 0)
-		status = build_table(transaction, NFT_MSG_NEWTABLE,
-			ruleset->owned ? NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST : 0);
+		status = ruleset->owned ? ruleset_adopt(transaction)
+					: build_table(transaction, NFT_MSG_NEWTABLE, 0);
 	if (status == 0 && !(keep && state->counter))
 		status = build_counter(transaction);
 	for (enum gate_set set = 0; set < SET_COUNT && status == 0; set++)

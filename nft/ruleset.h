@@ -19,6 +19,9 @@ int ruleset_build(struct transaction *transaction, const struct ruleset *ruleset
 int ruleset_build_rules(struct transaction *transaction, const struct ruleset *ruleset);
 int ruleset_rewrite_rules(struct transaction *transaction, const struct ruleset *ruleset);
 
+/* Adds the table as this program's own: made, or taken over from an owner that has ended. */
+int ruleset_adopt(struct transaction *transaction);
+
 /* The counter of refused packets, at nothing: owned by the caller. NULL: no memory. */
 struct nftnl_obj *gate_counter_new(void);
 

@@ -100,6 +100,25 @@ def test_a_restart_on_a_kernel_that_cannot_own_tables_leaves_no_gap(
                               Knocking(world.requester, address, 22), act)
 
 
+@pytest.mark.parametrize("follows", ["yes", "no"])
+def test_a_gate_that_changes_over_a_restart_stays_owned(world, agent, follows):
+    """Its chains are others than those that stand: as when the host began with destination NAT meanwhile, or another
+    version has another gate."""
+    agent.configure(destination_nat="no" if follows == "yes" else "yes")
+    agent.start()
+    if not agent.call("Status")["gate"]["owned"]:
+        pytest.skip("this kernel can't own tables (before 6.9)")
+    agent.grant("22/tcp", world.requester.v4)
+    agent.kill()
+    agent.configure(destination_nat=follows)
+    agent.start()
+    gate = agent.call("Status")["gate"]
+    assert gate["owned"] and gate["destinationNat"] == (follows == "yes")
+    assert not agent.audit("gate_repaired")
+    Listener(world.vm, "::", 22, dual_stack=True)
+    assert is_open(world.requester, world.vm.v4, 22) and not is_open(world.stranger, world.vm.v4, 22)
+
+
 def test_on_stop_remove_opens_what_was_managed(world, agent):
     Listener(world.vm, "::", 22, dual_stack=True)
     agent.configure(on_stop="remove")
