@@ -99,26 +99,31 @@ static const struct passwd *agent_user(void)
 }
 
 /* In a sticky directory nobody replaces what is another's. */
-static bool others_may_change(const struct stat *status)
+static bool others_may_change(const struct stat *status, const struct passwd *user)
 {
-	if (status->st_uid != 0)
+	if (status->st_uid != 0 && !(user && status->st_uid == user->pw_uid))
 		return true;
 	if (S_ISDIR(status->st_mode) && (status->st_mode & S_ISVTX))
 		return false;
 	return (status->st_mode & S_IWOTH) || ((status->st_mode & S_IWGRP) && status->st_gid != 0);
 }
 
-/* Returns true where it told of something wrong. */
-static bool tell_permissions_of(struct findings *findings, const char *path, bool is_secret)
+/* user: whose it may be besides root, and is to be; NULL: nobody's. Returns true where it told of
+ * something wrong. */
+static bool tell_permissions_of(
+	struct findings *findings, const char *path, bool is_secret, const struct passwd *user)
 {
 	struct stat status;
 
 	if (!path || stat(path, &status) < 0)
 		return false;
-	if (others_may_change(&status)) {
+	if (others_may_change(&status, user)) {
 		findings_add(findings, "permissions", VERDICT_PROBLEM,
-			"%s can be changed by others than root: they could open every port", path);
-		findings_advise(findings, "sudo chown root %s && sudo chmod go-w %s", path, path);
+			"%s can be changed by others than %s: they could %s", path,
+			user ? user->pw_name : "root",
+			is_secret ? "cut off the feed" : "open every port");
+		findings_advise(findings, "sudo chown %s %s && sudo chmod go-w %s",
+			user ? user->pw_name : "root", path, path);
 		return true;
 	}
 	if (is_secret && (status.st_mode & S_IROTH)) {
@@ -130,16 +135,13 @@ static bool tell_permissions_of(struct findings *findings, const char *path, boo
 	return false;
 }
 
-/* The agent's own may be its user's. */
-static bool tell_permissions_of_state(struct findings *findings, const char *path)
+/* systemd hands over what is where it belongs, root's own; what is elsewhere jitgate-poll reads. */
+static bool tell_permissions_of_secret(
+	struct findings *findings, const char *path, const char *where_it_belongs)
 {
-	const struct passwd *user = agent_user();
-	struct stat status;
-
-	if (user && stat(path, &status) == 0 && status.st_uid == user->pw_uid &&
-		!(status.st_mode & (S_IWOTH | S_IWGRP)))
-		return false;
-	return tell_permissions_of(findings, path, false);
+	if (!path)
+		return tell_permissions_of(findings, where_it_belongs, true, NULL);
+	return tell_permissions_of(findings, path, true, getpwnam(POLL_USER));
 }
 
 /* What its service can't read does not count at its next start: it goes by what was last good, or
@@ -168,10 +170,10 @@ static bool tell_unreadable(struct findings *findings, const char *path)
 static bool tell_permissions_around(struct findings *findings, const char *path)
 {
 	char directory[4096];
-	bool is_wrong = tell_permissions_of(findings, path, false);
+	bool is_wrong = tell_permissions_of(findings, path, false, NULL);
 
 	snprintf(directory, sizeof(directory), "%s", path);
-	return tell_permissions_of(findings, dirname(directory), false) || is_wrong;
+	return tell_permissions_of(findings, dirname(directory), false, NULL) || is_wrong;
 }
 
 static void tell_permissions(const struct survey *survey, struct findings *findings)
@@ -179,12 +181,10 @@ static void tell_permissions(const struct survey *survey, struct findings *findi
 	const struct config *config = survey->config;
 	bool wrong = tell_permissions_around(findings, survey->config_path);
 
-	wrong |= tell_permissions_of(findings, config->trust, false);
-	wrong |= tell_permissions_of(
-		findings, config->feed.token ? config->feed.token : FEED_TOKEN, true);
-	wrong |=
-		tell_permissions_of(findings, config->feed.key ? config->feed.key : FEED_KEY, true);
-	wrong |= tell_permissions_of_state(findings, config->state_directory);
+	wrong |= tell_permissions_of(findings, config->trust, false, NULL);
+	wrong |= tell_permissions_of_secret(findings, config->feed.token, FEED_TOKEN);
+	wrong |= tell_permissions_of_secret(findings, config->feed.key, FEED_KEY);
+	wrong |= tell_permissions_of(findings, config->state_directory, false, agent_user());
 	wrong |= tell_unreadable(findings, survey->config_path);
 	wrong |= tell_unreadable(findings, config->trust);
 	if (!wrong)

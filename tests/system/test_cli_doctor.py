@@ -150,6 +150,27 @@ def test_files_that_others_can_change(agent, tmp_path):
     assert any(str(token) in message and "secret" in message for message in messages)
 
 
+def test_files_that_are_the_services_own(users, agent, tmp_path):
+    """What is theirs stays theirs: what root had instead they could not use."""
+    open_path(agent.directory)
+    token = tmp_path / "token"
+    token.write_text("secret\n")
+    token.chmod(0o620)
+    agent.config_path.write_text(
+        agent.config_path.read_text() + f"[feed]\nurl = http://127.0.0.1:9\ntoken = {token}\n")
+    state = agent.directory / "state"
+    state.mkdir()
+    state.chmod(0o770)
+    for path, user in (token, "jitgate-poll"), (state, "jitgated"):
+        shutil.chown(path, user, user)
+    advices = [finding["advice"] for finding in doctor(agent).of("permissions")]
+    assert advices == [f"sudo chown jitgate-poll {token} && sudo chmod go-w {token}",
+                       f"sudo chown jitgated {state} && sudo chmod go-w {state}"]
+    for path in token, state:
+        path.chmod(path.stat().st_mode & ~0o022)
+    assert doctor(agent).one("permissions")["verdict"] == OK
+
+
 def test_files_that_the_service_can_not_read(users, agent):
     """It runs as a user of its own, and would not start."""
     above = doctor(agent).of("permissions")
