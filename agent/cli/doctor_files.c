@@ -192,26 +192,60 @@ static void tell_permissions(const struct survey *survey, struct findings *findi
 			"configuration, keys and state are for nobody else to change");
 }
 
-static void tell_disk(struct findings *findings, const char *path, const char *what)
+/* Until it is read nobody knows what was revoked. */
+static void tell_ledger(const struct survey *survey, struct findings *findings)
+{
+	const char *error = member_text(survey->status, "ledgerError", NULL);
+	const char *directory = survey->config->state_directory;
+
+	if (!error)
+		return;
+	findings_add(findings, "ledger", VERDICT_PROBLEM,
+		"the ledger in %s can't be read to its end: %s: only local root can open a port",
+		directory, error);
+	findings_advise(findings,
+		"is the disk well, and all there the agent's own (sudo chown -R " AGENT_USER
+		" %s)? Then sudo jitgate reload. Where the ledger is lost: stop jitgated, remove "
+		"it, start jitgated; grants and revocations are then submitted anew",
+		directory);
+}
+
+static void tell_disk(
+	struct findings *findings, const char *path, const char *what, bool agent_runs)
 {
 	struct statvfs disk;
 	uint64_t n_free;
 
-	if (statvfs(path, &disk) < 0)
-		return; /* made at the first start */
+	if (statvfs(path, &disk) < 0) {
+		if (!agent_runs || errno != ENOENT)
+			return; /* made at the first start */
+		findings_add(findings, "disk", VERDICT_PROBLEM,
+			"%s is not there: %s will not outlive a restart", path, what);
+		findings_advise(findings,
+			"make it, the agent's own (sudo install -d -o " AGENT_USER
+			" -m 700 %s), or mount what it is on; then sudo systemctl restart jitgated",
+			path);
+		return;
+	}
 	n_free = (uint64_t)disk.f_bavail * disk.f_frsize;
 	if (!(disk.f_flag & ST_RDONLY) && n_free >= FREE_BYTES_MIN) {
 		findings_add(findings, "disk", VERDICT_OK, "%s has room for %s", path, what);
 		return;
 	}
-	if (disk.f_flag & ST_RDONLY)
+	if (disk.f_flag & ST_RDONLY) {
 		findings_add(findings, "disk", VERDICT_PROBLEM,
 			"%s can't be written to: %s will not outlive a restart", path, what);
-	else
+		findings_advise(findings,
+			"have its file system writable (findmnt -T %s shows it); grants work "
+			"meanwhile (durable: false)",
+			path);
+	} else {
 		findings_add(findings, "disk", VERDICT_WARNING,
 			"%s has %llu KiB left: soon %s will not outlive a restart", path,
 			(unsigned long long)(n_free / 1024), what);
-	findings_advise(findings, "make room there; grants work meanwhile (durable: false)");
+		findings_advise(
+			findings, "make room there; grants work meanwhile (durable: false)");
+	}
 }
 
 /* Returns 0; CHAIN_BROKEN; -errno. A last line without its end is being written. */
@@ -300,7 +334,9 @@ void doctor_files(const struct survey *survey, struct findings *findings)
 		return;
 	tell_trust(survey, findings);
 	tell_permissions(survey, findings);
-	tell_disk(findings, survey->config->state_directory, "grants and revocations");
+	tell_ledger(survey, findings);
+	tell_disk(findings, survey->config->state_directory, "grants and revocations",
+		survey->agent_status == 0);
 	tell_audit(survey, findings);
 	tell_grants(survey, findings);
 }

@@ -119,6 +119,17 @@ static void add_configuration(struct table *table, const json_t *status)
 	add_below(table, "next: ", "mend it, then sudo systemctl reload jitgated");
 }
 
+static void add_ledger(struct table *table, const json_t *status)
+{
+	const char *error = member_text(status, "ledgerError", NULL);
+
+	if (!error)
+		return;
+	table_add(table, STYLE_HEADING, "Ledger");
+	table_add(table, STYLE_BAD, "can't be read: %s: only local root can grant", error);
+	add_below(table, "next: ", "sudo jitgate doctor");
+}
+
 static int add_keys(struct table *table, const json_t *status)
 {
 	const json_t *keys = json_object_get(status, "trustedKeys");
@@ -164,6 +175,7 @@ static int print_summary(const struct cli *cli, const json_t *status)
 		strcmp(member_text(status, "mode", "?"), "audit") == 0
 			? ", counting those that mode audit let pass"
 			: "");
+	add_ledger(table, status);
 	add_feed(table, cli, status);
 	r = add_keys(table, status);
 	if (r < 0)

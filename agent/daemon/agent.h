@@ -60,6 +60,7 @@ struct agent {
 	uint64_t unread_usec; /* CLOCK_BOOTTIME: since when a ledger can't be read to its end, where
 				 revocations may stand: no grant comes back or is admitted, nothing
 				 is forgotten; 0: all is read */
+	int unread_error; /* -errno: why, the first of them */
 
 	struct refusals refusals;
 
@@ -136,7 +137,8 @@ DEFINE_CLEANUP(struct agent *, agent_free)
  */
 int agent_reload(struct agent *agent, char **ret_error);
 
-/* Keeps the configuration in force for a start at which its file is bad: agent/common/last_good.h. */
+/* Keeps the configuration in force for a start at which its file is bad: agent/common/last_good.h.
+ */
 void agent_keep_config(const struct agent *agent);
 
 /* While grants are live, the time is noted on disk every few minutes: a machine that loses power,

@@ -288,6 +288,7 @@ static int read_ledgers(struct restoration *restoration)
 		agent->unread_usec = 0;
 	else if (agent->unread_usec == 0)
 		agent->unread_usec = clock_boottime_usec();
+	agent->unread_error = durable < 0 ? durable : runtime;
 	return 0;
 }
 
@@ -469,7 +470,8 @@ static void begin_ledger(struct agent *agent)
 	if (agent->unread_usec > 0 || (agent->ledger && ledger_count(agent->ledger) > 0))
 		return;
 	snprintf(message, sizeof(message),
-		"The ledger in %s is gone: what was granted, revoked and managed by document counts "
+		"The ledger in %s is gone: what was granted, revoked and managed by document "
+		"counts "
 		"once it is submitted again",
 		agent->config->state_directory);
 	if (audit_goes_on(agent->audit, &newest))

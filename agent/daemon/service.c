@@ -139,6 +139,9 @@ static int call_status(struct varlink_call *call, json_t *parameters, void *user
 	feed = feed_report_to_json(agent->feed, agent->config->feed.shown_url);
 	if (feed)
 		json_object_set_new(status, "feed", feed);
+	if (agent->unread_usec > 0)
+		json_object_set_new(
+			status, "ledgerError", json_string(strerror(-agent->unread_error)));
 	if (agent_clock_is_behind(agent, &now))
 		json_object_set_new(status, "clockBehindUntil",
 			shape_time((int64_t)(agent->latest_usec / USEC_PER_SEC)));

@@ -105,6 +105,43 @@ def test_not_started_yet_and_dead(world, agent):
     assert "refuses nothing" in doctor(agent).one("gate")["message"]
 
 
+def test_a_ledger_that_can_t_be_read(agent):
+    agent.start()
+    agent.stop()
+    path = agent.directory / "state" / "ledger"
+    path.rename(path.with_name("aside"))
+    path.symlink_to("aside")
+    agent.start()
+    finding = doctor(agent).one("ledger")
+    assert finding["verdict"] == PROBLEM and "only local root" in finding["message"]
+    assert "Ledger" in agent.cli("status").stdout
+    path.unlink()
+    path.with_name("aside").rename(path)
+    agent.reload()
+    assert doctor(agent).of("ledger") == [] and "Ledger" not in agent.cli("status").stdout
+
+
+def test_a_state_directory_that_is_not_there_or_read_only(agent):
+    agent.start()
+    agent.stop()
+    state = agent.directory / "state"
+    state.rename(agent.directory / "aside")
+    state.symlink_to("/nowhere/state")
+    agent.start()
+    finding = doctor(agent).one("disk")
+    assert finding["verdict"] == PROBLEM and "is not there" in finding["message"]
+    agent.stop()
+    state.unlink()
+    (agent.directory / "aside").rename(state)
+    subprocess.run(["mount", "--bind", state, state], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", state], check=True)
+        finding = doctor(agent).one("disk")
+        assert finding["verdict"] == PROBLEM and "writable" in finding["advice"]
+    finally:
+        subprocess.run(["umount", state], check=True)
+
+
 def test_audit_mode_and_nothing_managed(world, agent):
     agent.configure(mode="audit")
     agent.start()
