@@ -123,7 +123,9 @@ static void tell_ssh(const struct survey *survey, struct findings *findings)
 			"no "
 			"jitgate",
 			name, listener->port);
-		findings_advise(findings, "add [port ssh-%u] with number = %u to %s",
+		findings_advise(findings,
+			"add [port ssh-%u] with number = %u to %s; unless that says mode = audit, "
+			"who has no grant is refused there from the next reload on",
 			listener->port, listener->port, survey->config_path);
 	}
 }
