@@ -49,6 +49,7 @@ static struct exposure *add(
 		.is_managed = survey_find_managed(survey, port,
 				      l4proto == IPPROTO_TCP ? PROTOCOL_TCP : PROTOCOL_UDP) != NULL,
 		.is_audit = survey->is_audit,
+		.gate_stands = survey->gate_stands,
 	};
 	return exposure;
 }

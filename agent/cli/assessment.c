@@ -125,11 +125,17 @@ void exposure_assess(struct exposure *e)
 		conclude(e, ANSWER_UNSUPPORTED,
 			"%s listens on %s: nobody but this host itself reaches it", who,
 			e->addresses);
+	else if (e->is_managed && e->gate_stands == 0)
+		conclude(e, ANSWER_CONFIGURED,
+			"managed, but the gate is not in the kernel: nobody is refused (sudo "
+			"jitgate doctor)");
 	else if (e->is_managed && e->is_audit)
 		conclude(e, ANSWER_CONFIGURED,
 			"managed, but with mode = audit: strangers are counted, not refused yet");
 	else if (e->is_managed)
-		conclude(e, ANSWER_CONFIGURED, "managed: who was not granted is refused");
+		conclude(e, ANSWER_CONFIGURED, "managed: who was not granted is refused%s",
+			e->gate_stands < 0 ? ", where the gate stands, which root alone can see"
+					   : "");
 	else
 		assess_unmanaged(e, who);
 	if (!e->managed_is_known && e->answer == ANSWER_NOT_CONFIGURED)

@@ -33,6 +33,7 @@ struct exposure {
 	bool managed_is_known;
 	bool is_managed;
 	bool is_audit;
+	int gate_stands; /* 1, or 0; -errno: it can't be seen */
 
 	/* By the host's other rules, over all families. */
 	bool is_judged; /* they could be read */

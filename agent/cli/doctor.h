@@ -19,5 +19,8 @@ void doctor_connection(const struct survey *survey, struct findings *findings);
  * makes. */
 bool unit_is_enabled(const char *unit);
 
+/* True where it is: then it starts neither at boot nor when it is told to. */
+bool unit_is_masked(const char *unit);
+
 /* True where systemd runs this machine. */
 bool systemd_is_there(void);

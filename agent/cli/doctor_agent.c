@@ -11,11 +11,21 @@
 #include "agent/cli/doctor.h"
 #include "agent/cli/output.h"
 #include "agent/common/varlink.h"
-#include "nft/gate.h"
 
 bool systemd_is_there(void)
 {
 	return access("/run/systemd/system", F_OK) == 0;
+}
+
+bool unit_is_masked(const char *unit)
+{
+	static const char nowhere[] = "/dev/null";
+	char path[256], target[sizeof(nowhere)];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/etc/systemd/system/%s", unit);
+	n = readlink(path, target, sizeof(target));
+	return n == (ssize_t)strlen(nowhere) && memcmp(target, nowhere, (size_t)n) == 0;
 }
 
 bool unit_is_enabled(const char *unit)
@@ -28,6 +38,9 @@ bool unit_is_enabled(const char *unit)
 	};
 	bool found = false;
 
+	/* Masking leaves the links of enabling. */
+	if (unit_is_masked(unit))
+		return false;
 	for (size_t i = 0; i < N_ELEMENTS(directories) && !found; i++) {
 		char pattern[256];
 		glob_t paths;
@@ -49,8 +62,10 @@ static void tell_boot(struct findings *findings)
 		return;
 	}
 	findings_add(findings, "boot", VERDICT_WARNING,
-		"jitgated is not enabled: after the next boot nothing is guarded");
-	findings_advise(findings, "sudo systemctl enable jitgated");
+		"jitgated is %s: after the next boot nothing is guarded",
+		unit_is_masked("jitgated.service") ? "masked" : "not enabled");
+	findings_advise(findings, "%ssudo systemctl enable jitgated",
+		unit_is_masked("jitgated.service") ? "sudo systemctl unmask jitgated && " : "");
 }
 
 static void tell_running(const struct survey *survey, struct findings *findings)
@@ -91,15 +106,6 @@ static void tell_running(const struct survey *survey, struct findings *findings)
 	}
 }
 
-static bool gate_stands(void)
-{
-	_cleanup_(gate_freep) struct gate *gate = NULL;
-	bool installed = false;
-	uint64_t refused;
-
-	return gate_open(&gate) == 0 && gate_status(gate, &installed, &refused) == 0 && installed;
-}
-
 /* A gate without its daemon: grants still end, but nothing opens. */
 static void tell_gate_left(const struct survey *survey, struct findings *findings)
 {
@@ -111,8 +117,7 @@ static void tell_gate_left(const struct survey *survey, struct findings *finding
 					 : "managed ports stay shut, unless it was in mode audit");
 	findings_advise(findings,
 		"start the agent; or, to take the gate away altogether: sudo jitgated "
-		"--remove-gate%s",
-		survey->config_status == -ENOENT ? " (there is no configuration any more)" : "");
+		"--remove-gate");
 }
 
 static bool has_run_before(const struct survey *survey)
@@ -141,6 +146,16 @@ static void tell_silent(const struct survey *survey, struct findings *findings, 
 			"plane");
 		return;
 	}
+	if (survey->config_status == -ENOENT) {
+		findings_add(findings, "agent", VERDICT_PROBLEM,
+			"jitgated does not run, and starts no more: there is no %s any more",
+			survey->config_path);
+		findings_advise(findings,
+			"put it back, then sudo systemctl start jitgated; the last good one is "
+			"kept: sudo install -m 644 " CONFIG_STATE_DIRECTORY "/agent.conf %s",
+			survey->config_path);
+		return;
+	}
 	if (gate_is_left || has_run_before(survey)) {
 		findings_add(findings, "agent", VERDICT_PROBLEM,
 			"jitgated does not run, though it has before");
@@ -165,7 +180,7 @@ void doctor_agent(const struct survey *survey, struct findings *findings)
 			"jitgated runs, but tells only root and the group jitgate how it is");
 		findings_advise(findings, "sudo jitgate doctor");
 	} else {
-		gate_is_left = gate_stands();
+		gate_is_left = survey->gate_stands > 0;
 		tell_silent(survey, findings, gate_is_left);
 		if (gate_is_left)
 			tell_gate_left(survey, findings);

@@ -12,13 +12,19 @@
 
 #define PROBE_SECONDS 5
 
+static const char *unmask_first(void)
+{
+	return unit_is_masked("jitgate-poll.service") ? "sudo systemctl unmask jitgate-poll && "
+						      : "";
+}
+
 static void tell_poll_unit(struct findings *findings)
 {
 	if (!systemd_is_there() || unit_is_enabled("jitgate-poll.service"))
 		return;
 	findings_add(findings, "feed", VERDICT_WARNING,
 		"jitgate-poll is not enabled: after the next boot no document arrives by itself");
-	findings_advise(findings, "sudo systemctl enable --now jitgate-poll");
+	findings_advise(findings, "%ssudo systemctl enable --now jitgate-poll", unmask_first());
 }
 
 /* What jitgate-poll has told the agent. */
@@ -40,8 +46,9 @@ static void tell_reported(
 		findings_add(findings, "feed", VERDICT_PROBLEM,
 			"jitgate-poll does not run: no document arrives by itself");
 		findings_advise(findings,
-			"sudo systemctl enable --now jitgate-poll; why it stopped: "
-			"journalctl -u jitgate-poll");
+			"%ssudo systemctl enable --now jitgate-poll; why it stopped: "
+			"journalctl -u jitgate-poll",
+			unmask_first());
 	} else if (strcmp(state, "unauthorized") == 0) {
 		findings_add(findings, "feed", VERDICT_PROBLEM,
 			"%s does not accept this machine's credential", url);

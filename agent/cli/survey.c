@@ -10,6 +10,7 @@
 #include "agent/cli/output.h"
 #include "agent/cli/ssh_socket.h"
 #include "agent/cli/survey.h"
+#include "nft/gate.h"
 
 #define AGENT_TIMEOUT_MS 5000
 
@@ -155,6 +156,30 @@ static int find_agent(struct survey *survey, const char *config_path)
 	return survey->agent_status == -ENOMEM ? -ENOMEM : 0;
 }
 
+static int look_at_gate(const struct survey *survey)
+{
+	_cleanup_(gate_freep) struct gate *gate = NULL;
+	bool installed = false;
+	uint64_t refused;
+	int r;
+
+	if (survey->status)
+		return json_is_true(
+			json_object_get(json_object_get(survey->status, "gate"), "installed"));
+	r = gate_open(&gate);
+	if (r == 0)
+		r = gate_status(gate, &installed, &refused);
+	return r < 0 ? r : installed;
+}
+
+/* Neither an agent nor a configuration is there: was there one, whose gate may stand yet? */
+static bool nothing_is_managed(const struct survey *survey)
+{
+	return survey->has_no_config && survey->agent_status == -ENOENT &&
+		(survey->gate_stands < 0 ? access(CONFIG_STATE_DIRECTORY, F_OK) < 0
+					 : survey->gate_stands == 0);
+}
+
 static int look_at_agent(struct survey *survey, const char *config_path)
 {
 	struct stat status;
@@ -164,11 +189,14 @@ static int look_at_agent(struct survey *survey, const char *config_path)
 		return r;
 	survey->has_no_config = survey->config_status == -ENOENT ||
 		(stat(survey->config_path, &status) == 0 && status.st_size == 0);
+	survey->gate_stands = look_at_gate(survey);
+	if (survey->gate_stands == -ENOMEM)
+		return -ENOMEM;
 	if (survey->status)
 		return take_from_agent(survey);
 	if (survey->config)
 		return take_from_config(survey);
-	survey->managed_is_known = survey->has_no_config && survey->agent_status == -ENOENT;
+	survey->managed_is_known = nothing_is_managed(survey);
 	return 0;
 }
 

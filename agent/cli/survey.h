@@ -40,6 +40,8 @@ struct survey {
 	int agent_status; /* 0: status is there; VARLINK_ERROR: not for this user; -errno */
 	json_t *status; /* the answer of Status */
 
+	int gate_stands; /* 1, or 0; -errno: it can't be seen, by others than root */
+
 	/* Of the agent where it answers, else of the configuration. */
 	bool managed_is_known;
 	bool is_audit;

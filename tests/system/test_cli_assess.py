@@ -44,7 +44,8 @@ def test_managed(world, agent, outside):
     """By the configuration, by the agent; enforced or only counted."""
     Listener(world.vm, "0.0.0.0", 22)
     agent.configure(ports={"ssh": {"number": 22}})
-    assert assess(agent)["22/tcp"]["answer"] == CONFIGURED
+    answer = assess(agent)["22/tcp"]
+    assert answer["answer"] == CONFIGURED and "nobody is refused" in answer["reason"]
     agent.start()
     assert "is refused" in assess(agent)["22/tcp"]["reason"]
     agent.configure(mode="audit")

@@ -17,7 +17,7 @@ import termios
 import pytest
 
 from confined import let_in_by_access_list, open_path
-from doctor import (OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, attach_xdp, doctor, firewall, is_reached,
+from doctor import (OK, PROBLEM, RULE_SETS, UNKNOWN, WARNING, Sshd, assess, attach_xdp, doctor, firewall, is_reached,
                     nft, run)
 from harness import BUILD, Listener
 from nat import KINDS, NftNat
@@ -103,6 +103,20 @@ def test_not_started_yet_and_dead(world, agent):
     assert "correct the configuration" in findings.one("you")["advice"]
     agent.configure(ports=SSH, mode="audit")
     assert "refuses nothing" in doctor(agent).one("gate")["message"]
+
+
+def test_a_configuration_that_is_gone(world, agent):
+    """The gate that it had made stands, and says what is open."""
+    Listener(world.vm, "0.0.0.0", 22)
+    agent.configure(ports=SSH)
+    agent.start()
+    agent.kill()
+    agent.config_path.unlink()
+    findings = doctor(agent)
+    assert findings.one("agent")["verdict"] == PROBLEM and "put it back" in findings.one("agent")["advice"]
+    assert findings.one("gate")["verdict"] == WARNING
+    assert findings.of("ssh") == [], "nobody knows whether it is managed"
+    assert "neither the agent nor its configuration tells" in assess(agent)["22/tcp"]["reason"]
 
 
 def test_a_ledger_that_can_t_be_read(agent):
@@ -558,3 +572,9 @@ def test_what_the_next_boot_starts(agent, systemd):
     findings = doctor(agent)
     assert findings.one("boot")["verdict"] == OK
     assert not any("jitgate-poll is not enabled" in finding["message"] for finding in findings.of("feed"))
+    for unit in "jitgated", "jitgate-poll":
+        (systemd / f"{unit}.service").symlink_to("/dev/null")
+    findings = doctor(agent)
+    assert "jitgated is masked" in findings.one("boot")["message"]
+    assert "systemctl unmask jitgated && " in findings.one("boot")["advice"]
+    assert any("systemctl unmask jitgate-poll && " in finding["advice"] for finding in findings.of("feed"))
