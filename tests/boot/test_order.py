@@ -2,6 +2,8 @@
 """A boot: the gate stands before the network comes up, and what is still valid comes back."""
 
 import json
+import pathlib
+import re
 import subprocess
 import time
 
@@ -76,6 +78,17 @@ def test_nobody_gets_in_before_the_gate(machine, slow, measure):
     assert gate < up
     measure("a stranger's attempts during a boot, all refused", n)
     measure("the gate stood before the network, ms", (up - gate) // 1000)
+
+
+def test_a_directory_that_is_not_there_opens_nothing(machine):
+    """One of those that jitgate-agent.conf(5) tells how to move, on a disk that is missing at a boot."""
+    page = pathlib.Path(__file__).parents[2] / "packaging" / "man" / "jitgate-agent.conf.5"
+    paths, = re.findall(r"^ReadWritePaths=.*$", page.read_text(), re.MULTILINE)
+    machine.configure(state_directory="/srv/jitgate/state")
+    machine.write("/etc/systemd/system/jitgated.service.d/places.conf", f"[Service]\n{paths}\n")
+    machine.boot()
+    machine.await_active()
+    assert machine.gate_stands() and not machine.is_open(machine.network.stranger)
 
 
 @pytest.mark.parametrize("how", ["reboot", "power cut"])
