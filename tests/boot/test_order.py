@@ -80,6 +80,28 @@ def test_nobody_gets_in_before_the_gate(machine, slow, measure):
     measure("the gate stood before the network, ms", (up - gate) // 1000)
 
 
+def test_cloud_init_waits_for_the_gate(machine):
+    """It brings the network up, for its own questions, before network-pre.target."""
+    machine.write("/etc/systemd/system/jitgated.service.d/slow.conf",
+                  "[Service]\nExecStartPre=/bin/sleep 1.5\n")
+    machine.write("/etc/systemd/system/cloud-init-local.service", """[Unit]
+DefaultDependencies=no
+Wants=network-pre.target
+After=systemd-remount-fs.service
+Before=network-pre.target shutdown.target sysinit.target
+[Service]
+Type=oneshot
+ExecStart=/bin/echo asks
+[Install]
+WantedBy=sysinit.target
+""")
+    machine.chroot("systemctl", "--quiet", "enable", "cloud-init-local.service")
+    machine.boot()
+    machine.await_active()
+    gate = first(machine.journal("--boot", f"MESSAGE_ID={GATE_INSTALLED}"), "the gate was installed")
+    assert gate < first(machine.journal("--boot", "--unit=cloud-init-local", "MESSAGE=asks"), "cloud-init asked")
+
+
 def test_a_directory_that_is_not_there_opens_nothing(machine):
     """One of those that jitgate-agent.conf(5) tells how to move, on a disk that is missing at a boot."""
     page = pathlib.Path(__file__).parents[2] / "packaging" / "man" / "jitgate-agent.conf.5"
