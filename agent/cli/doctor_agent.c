@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <glob.h>
+#include <mntent.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,6 +12,8 @@
 #include "agent/cli/doctor.h"
 #include "agent/cli/output.h"
 #include "agent/common/varlink.h"
+
+#define FSTAB "/etc/fstab"
 
 bool systemd_is_there(void)
 {
@@ -52,6 +55,39 @@ bool unit_is_enabled(const char *unit)
 	return found;
 }
 
+/* Whether a file system that is mounted at point has what is at path. */
+static bool is_above(const char *point, const char *path)
+{
+	size_t n = strlen(point);
+
+	while (n > 0 && point[n - 1] == '/')
+		n--;
+	return strncmp(point, path, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+/* systemd starts no service before the places that it makes for it are mounted, nor where they
+ * can't be. */
+static void tell_mounts(struct findings *findings)
+{
+	FILE *table = setmntent(FSTAB, "re");
+	const struct mntent *entry;
+
+	while (table && (entry = getmntent(table))) {
+		if (!hasmntopt(entry, "nofail") || entry->mnt_dir[0] != '/' ||
+			!(is_above(entry->mnt_dir, CONFIG_STATE_DIRECTORY) ||
+				is_above(entry->mnt_dir, CONFIG_LOG_DIRECTORY)))
+			continue;
+		findings_add(findings, "boot", VERDICT_WARNING,
+			"%s is mounted with nofail: at a boot at which it is missing jitgated is "
+			"not started, and nothing is guarded",
+			entry->mnt_dir);
+		findings_advise(
+			findings, "take nofail out of its line in " FSTAB " (man 7 jitgate)");
+	}
+	if (table)
+		endmntent(table);
+}
+
 static void tell_boot(struct findings *findings)
 {
 	if (!systemd_is_there())
@@ -59,6 +95,7 @@ static void tell_boot(struct findings *findings)
 	if (unit_is_enabled("jitgated.service")) {
 		findings_add(findings, "boot", VERDICT_OK,
 			"jitgated is started at boot, before the network comes up");
+		tell_mounts(findings);
 		return;
 	}
 	findings_add(findings, "boot", VERDICT_WARNING,

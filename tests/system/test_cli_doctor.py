@@ -578,3 +578,21 @@ def test_what_the_next_boot_starts(agent, systemd):
     assert "jitgated is masked" in findings.one("boot")["message"]
     assert "systemctl unmask jitgated && " in findings.one("boot")["advice"]
     assert any("systemctl unmask jitgate-poll && " in finding["advice"] for finding in findings.of("feed"))
+
+
+def test_what_may_be_missing_at_the_next_boot(agent, systemd, tmp_path):
+    """systemd starts nothing whose directories are on what could not be mounted."""
+    if not os.path.exists("/etc/fstab"):
+        pytest.skip("no /etc/fstab here")
+    (systemd / "sysinit.target.wants").mkdir()
+    (systemd / "sysinit.target.wants" / "jitgated.service").symlink_to("/nowhere")
+    table = tmp_path / "fstab"
+    table.write_text("/dev/sda1 / ext4 defaults 0 1\n/dev/sdb1 /var ext4 defaults 0 2\n"
+                     "/dev/sdc1 /var/log ext4 noatime,nofail 0 2\n/dev/sdd1 /var/lib/jit ext4 nofail 0 2\n"
+                     "/dev/sde1 none swap nofail 0 0\n")
+    subprocess.run(["mount", "--bind", table, "/etc/fstab"], check=True)
+    try:
+        well, told = doctor(agent).of("boot")
+        assert well["verdict"] == OK and told["verdict"] == WARNING and told["message"].startswith("/var/log is mounted")
+    finally:
+        subprocess.run(["umount", "/etc/fstab"], check=True)
