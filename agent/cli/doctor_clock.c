@@ -43,6 +43,19 @@ static int64_t ledger_latest(const struct survey *survey)
 	return latest_usec / (int64_t)USEC_PER_SEC;
 }
 
+static void advise(const struct survey *survey, struct findings *findings)
+{
+	const struct config *config = survey->config;
+
+	findings_advise(findings,
+		"set it (timedatectl set-ntp true, or sudo date --set ...): was the machine rolled "
+		"back, or has it no clock that runs while it is off? Where it is right now, and "
+		"was wrong then: sudo systemctl stop jitgated, sudo rm -f %s/ledger %s/ledger, "
+		"sudo systemctl start jitgated; grants and revocations are then submitted anew",
+		config ? config->state_directory : CONFIG_STATE_DIRECTORY,
+		config ? config->runtime_directory : CONFIG_RUNTIME_DIRECTORY);
+}
+
 /* Returns true where it told so. */
 static bool tell_behind(const struct survey *survey, struct findings *findings)
 {
@@ -60,9 +73,7 @@ static bool tell_behind(const struct survey *survey, struct findings *findings)
 		"there again",
 		told ? moment_describe_utc(told, survey->cli->now, was)
 		     : moment_describe(latest, survey->cli->now, was));
-	findings_advise(findings,
-		"set it (timedatectl set-ntp true, or sudo date --set ...): was the machine rolled "
-		"back, or has it no clock that runs while it is off?");
+	advise(survey, findings);
 	return true;
 }
 

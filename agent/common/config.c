@@ -254,7 +254,7 @@ static int set_defaults(struct settings *settings, void *target)
 
 	if (settings_set_default(&config->trust, "/etc/jitgate/trust.jwks") < 0 ||
 		settings_set_default(&config->state_directory, CONFIG_STATE_DIRECTORY) < 0 ||
-		settings_set_default(&config->runtime_directory, "/run/jitgate") < 0 ||
+		settings_set_default(&config->runtime_directory, CONFIG_RUNTIME_DIRECTORY) < 0 ||
 		settings_set_default(&config->log_directory, CONFIG_LOG_DIRECTORY) < 0 ||
 		settings_set_default(&config->feed.state_directory, "/var/lib/jitgate-poll") < 0)
 		return -ENOMEM;

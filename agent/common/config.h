@@ -12,6 +12,7 @@
 #define CONFIG_PORTS_MAX 256
 #define CONFIG_PATH "/etc/jitgate/agent.conf"
 #define CONFIG_STATE_DIRECTORY "/var/lib/jitgate"
+#define CONFIG_RUNTIME_DIRECTORY "/run/jitgate"
 #define CONFIG_LOG_DIRECTORY "/var/log/jitgate"
 
 enum gate_mode {

@@ -379,6 +379,25 @@ def test_a_clock_that_is_behind(agent):
     assert "the clock is behind" in doctor(agent).one("clock")["message"]
 
 
+def test_a_clock_that_was_ahead_once(world, agent):
+    """Nothing brings that time back: what doctor says does."""
+    agent.start()
+    agent.stop()
+    agent.write_clock(70 * 365 * 86400)
+    agent.start()
+    assert agent.refusal(agent.sign_grant("22/tcp", world.requester.v4)) == "clock_behind"
+    agent.call("Grant", ports=[{"number": 22, "protocol": "TCP", "allowedSourceAddressPrefixes": ["192.0.2.9"]}],
+               seconds=60, reason="test")
+    removed, = re.findall(r"rm -f (\S+) (\S+),", doctor(agent).one("clock")["advice"])
+    assert removed == tuple(str(agent.directory / name / "ledger") for name in ("state", "run"))
+    agent.stop()
+    for path in removed:
+        os.unlink(path)
+    agent.start()
+    agent.grant("22/tcp", world.requester.v4)
+    assert PROBLEM not in doctor(agent).verdicts("clock")
+
+
 def test_a_feed_that_is_there_and_one_that_is_not(agent, feed):
     def configure(url):
         agent.configure()
