@@ -271,6 +271,36 @@ static int verify(const char *path, struct chain *chain)
 	return r;
 }
 
+/* The directory is the agent's own, as systemd makes it. Returns true where it told of something
+ * wrong. */
+static bool tell_audit_unwritable(
+	struct findings *findings, const char *directory, const char *path, const struct stat *file)
+{
+	struct statvfs disk;
+	struct stat status;
+
+	if (statvfs(directory, &disk) == 0 && (disk.f_flag & ST_RDONLY)) {
+		findings_add(findings, "audit", VERDICT_PROBLEM,
+			"%s can't be written to: records go to the journal alone, and not to the "
+			"control plane",
+			directory);
+		findings_advise(findings,
+			"have its file system writable (findmnt -T %s shows it), then sudo "
+			"systemctl restart jitgated",
+			directory);
+		return true;
+	}
+	if (stat(directory, &status) < 0 || status.st_uid == 0 || status.st_uid == file->st_uid)
+		return false;
+	findings_add(findings, "audit", VERDICT_PROBLEM,
+		"%s is not the agent's own, as %s is: records go to the journal alone, and not to "
+		"the control plane",
+		path, directory);
+	findings_advise(findings, "sudo chown --reference=%s %s && sudo systemctl restart jitgated",
+		directory, path);
+	return true;
+}
+
 static void tell_audit(const struct survey *survey, struct findings *findings)
 {
 	char path[4096];
@@ -288,6 +318,8 @@ static void tell_audit(const struct survey *survey, struct findings *findings)
 			"has too (journalctl -u jitgated)");
 		return;
 	}
+	if (tell_audit_unwritable(findings, survey->config->log_directory, path, &status))
+		return;
 	if (status.st_size > VERIFIED_BYTES_MAX) {
 		findings_add(findings, "audit", VERDICT_UNKNOWN,
 			"%s is too long to be verified in passing", path);

@@ -257,6 +257,25 @@ def test_a_record_that_was_changed(agent):
     path.unlink()
 
 
+def test_a_record_that_can_t_be_written(agent):
+    """What is in the file is intact; what happens now is not in it."""
+    agent.start()
+    agent.stop()
+    log = agent.directory / "log"
+    os.chown(log, 65534, 65534)
+    finding = doctor(agent).one("audit")
+    assert finding["verdict"] == PROBLEM and "to the journal alone" in finding["message"]
+    command, _, _ = finding["advice"].partition(" && ")
+    subprocess.run(command.removeprefix("sudo ").split(), check=True)
+    assert doctor(agent).one("audit")["verdict"] == OK
+    subprocess.run(["mount", "--bind", log, log], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", log], check=True)
+        assert doctor(agent).one("audit")["verdict"] == PROBLEM
+    finally:
+        subprocess.run(["umount", log], check=True)
+
+
 def test_managed_ports_and_who_listens(world, agent, tmp_path):
     """Nobody; this host alone; a container behind destination NAT; sshd beside what is managed."""
     agent.configure(ports={"ssh": {"number": 22}, "db": {"number": 5432}, "web": {"number": "8000-8010"}})
