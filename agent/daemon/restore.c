@@ -263,7 +263,9 @@ static int read_ledger(
 	if (status == 0)
 		status = ledger_read(*ledger, restoration_take, restoration, &damage);
 	if (status == 0)
-		report_damage(restoration->agent, directory, &damage, restoration->n_unverified);
+		/* Where nobody is trusted, no document verifies. */
+		report_damage(restoration->agent, directory, &damage,
+			restoration->agent->trust_failed ? 0 : restoration->n_unverified);
 	else if (status != -ENOMEM)
 		report_unread(restoration->agent, directory, status);
 	return status;
@@ -471,8 +473,7 @@ static void begin_ledger(struct agent *agent)
 		return;
 	snprintf(message, sizeof(message),
 		"The ledger in %s is gone: what was granted, revoked and managed by document "
-		"counts "
-		"once it is submitted again",
+		"counts once it is submitted again",
 		agent->config->state_directory);
 	if (audit_goes_on(agent->audit, &newest))
 		audit_write(agent->audit,
