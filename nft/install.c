@@ -97,42 +97,65 @@ static int change_grants(
 	return 0;
 }
 
-/* Deletes what is not wanted or lasts otherwise; adds what is missing. */
-static int mend_grants(struct transaction *transaction, const struct element_list *there,
-	const struct element_list *wanted)
-{
-	_cleanup_(pointers_done) struct pointers have = {}, want = {}, remove = {}, add = {};
-	size_t i = 0, k = 0;
-	int status;
+struct difference {
+	struct pointers remove, add;
+};
 
-	if (pointers_init(&have, there->elements, there->n, true) < 0 ||
-		pointers_init(&want, wanted->elements, wanted->n, true) < 0 ||
-		pointers_init(&remove, there->elements, there->n, false) < 0 ||
-		pointers_init(&add, wanted->elements, wanted->n, false) < 0)
+static void difference_done(struct difference *difference)
+{
+	pointers_done(&difference->remove);
+	pointers_done(&difference->add);
+}
+
+/* What is not wanted or lasts otherwise goes; what is missing comes. have and want are sorted by
+ * it. Returns 0 or -ENOMEM. */
+static int compare_elements(
+	struct pointers *have, struct pointers *want, struct difference *difference)
+{
+	struct pointers *remove = &difference->remove, *add = &difference->add;
+	size_t i = 0, k = 0;
+
+	if (pointers_init(remove, NULL, have->n, false) < 0 ||
+		pointers_init(add, NULL, want->n, false) < 0)
 		return -ENOMEM;
-	pointers_sort(&have);
-	pointers_sort(&want);
-	while (i < have.n || k < want.n) {
-		int order = i == have.n ? 1
-			: k == want.n   ? -1
-					: element_compare(have.items[i], want.items[k]);
+	pointers_sort(have);
+	pointers_sort(want);
+	while (i < have->n || k < want->n) {
+		int order = i == have->n ? 1
+			: k == want->n   ? -1
+					 : element_compare(have->items[i], want->items[k]);
 
 		if (order < 0) {
-			remove.items[remove.n++] = have.items[i++];
+			remove->items[remove->n++] = have->items[i++];
 		} else if (order > 0) {
-			add.items[add.n++] = want.items[k++];
+			add->items[add->n++] = want->items[k++];
 		} else {
-			if (!element_lasts_alike(have.items[i], want.items[k]) ||
-				strcmp(have.items[i]->comment, want.items[k]->comment) != 0) {
-				remove.items[remove.n++] = have.items[i];
-				add.items[add.n++] = want.items[k];
+			if (!element_lasts_alike(have->items[i], want->items[k]) ||
+				strcmp(have->items[i]->comment, want->items[k]->comment) != 0) {
+				remove->items[remove->n++] = have->items[i];
+				add->items[add->n++] = want->items[k];
 			}
 			i++;
 			k++;
 		}
 	}
-	status = change_grants(transaction, NFT_MSG_DELSETELEM, &remove);
-	return status < 0 ? status : change_grants(transaction, NFT_MSG_NEWSETELEM, &add);
+	return 0;
+}
+
+static int mend_grants(struct transaction *transaction, const struct element_list *there,
+	const struct element_list *wanted)
+{
+	_cleanup_(difference_done) struct difference difference = {};
+	_cleanup_(pointers_done) struct pointers have = {}, want = {};
+	int status;
+
+	if (pointers_init(&have, there->elements, there->n, true) < 0 ||
+		pointers_init(&want, wanted->elements, wanted->n, true) < 0 ||
+		compare_elements(&have, &want, &difference) < 0)
+		return -ENOMEM;
+	status = change_grants(transaction, NFT_MSG_DELSETELEM, &difference.remove);
+	return status < 0 ? status
+			  : change_grants(transaction, NFT_MSG_NEWSETELEM, &difference.add);
 }
 
 /* What of a wanted range is there in whole ranges stays as it is; the rest of what is there goes.
@@ -190,41 +213,40 @@ static int install_ports(struct netlink *netlink, struct transaction *transactio
 		: elements_change_ports(transaction, NFT_MSG_NEWSETELEM, set, add.ranges, add.n);
 }
 
+/* What stays is not touched: while an element is made anew a packet may find neither, on Linux
+ * 6.12.118 also where the transaction's rules name what is in it. */
 static int install_always_allow(struct netlink *netlink, struct transaction *transaction,
 	struct ruleset *ruleset, uint8_t family, bool there)
 {
 	enum gate_set set = family == AF_INET ? SET_ALWAYS_ALLOW4 : SET_ALWAYS_ALLOW6;
+	_cleanup_(difference_done) struct difference difference = {};
 	_cleanup_(element_list_done) struct element_list list = {};
 	_cleanup_(pointers_done) struct pointers have = {}, want = {};
-	bool same;
-	int status;
+	struct pointers *remove = &difference.remove, *add = &difference.add;
+	bool keep;
+	int status = there ? elements_read(netlink, set, &list) : 0;
 
-	if (there) {
-		status = elements_read(netlink, set, &list);
-		if (status < 0)
-			return status;
-	}
-	if (pointers_init(&have, list.elements, list.n, true) < 0 ||
+	if (status < 0)
+		return status;
+	keep = there && !list.foreign;
+	if (pointers_init(&have, list.elements, list.n, keep) < 0 ||
 		pointers_init(&want, ruleset->always_allow, ruleset->n_always_allow, false) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < ruleset->n_always_allow; i++)
 		if (ruleset->always_allow[i].sources.family == family)
 			want.items[want.n++] = &ruleset->always_allow[i];
-	pointers_sort(&have);
-	pointers_sort(&want);
-	same = have.n == want.n && !list.foreign;
-	for (size_t i = 0; i < have.n && same; i++)
-		same = element_compare(have.items[i], want.items[i]) == 0 &&
-			have.items[i]->timeout_ms == 0;
-	if (same)
-		return 0;
-	ruleset->interim |= want.n > 0;
-	if (there) {
+	if (compare_elements(&have, &want, &difference) < 0)
+		return -ENOMEM;
+	/* What comes may let in who is let in by what goes. */
+	ruleset->interim |= add->n > 0 && (!keep || remove->n > 0);
+	if (there && !keep)
 		status = elements_flush(transaction, set);
-		if (status < 0)
-			return status;
-	}
-	return elements_change(transaction, NFT_MSG_NEWSETELEM, set, want.items, want.n);
+	if (status == 0)
+		status = elements_change(
+			transaction, NFT_MSG_DELSETELEM, set, remove->items, remove->n);
+	return status < 0
+		? status
+		: elements_change(transaction, NFT_MSG_NEWSETELEM, set, add->items, add->n);
 }
 
 static int install_grants(struct transaction *transaction, struct ruleset *ruleset,
