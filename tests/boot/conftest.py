@@ -56,8 +56,7 @@ def network():
 
 
 def new_machine(directory, network, *layers):
-    _machines.append(Guarded(directory, network, layers, SUITE, MADE / "next",
-                             binds=[f"{MADE}/now:/repository/now", f"{MADE}/next:/repository/next"]))
+    _machines.append(Guarded(directory, network, layers, SUITE, MADE / "now", MADE / "next"))
     return _machines[-1]
 
 
@@ -89,6 +88,22 @@ def machine(tmp_path, network, installed):
     """A machine with the packages, that guards ssh and the door; it is off."""
     made = new_machine(tmp_path / "machine", network, installed, MADE / "vm")
     made.configure()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def managed(tmp_path, network):
+    """A machine as a provider hands it over, with cloud-init and Ansible; it is off."""
+    made = new_machine(tmp_path / "machine", network, MADE / "managed", MADE / "vm")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def aside(tmp_path, network, installed):
+    """The packages' disk, for what runs in a neighbour's network."""
+    made = new_machine(tmp_path / "aside", network, installed, MADE / "vm")
     yield made
     made.close()
 

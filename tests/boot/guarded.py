@@ -24,11 +24,11 @@ KNOCK_SECONDS = 0.0025  # twice: an attempt every 5 ms, or more where they are a
 
 
 class Guarded(Machine):
-    """next: where the packages of the next version are; the machine has it as /repository/next."""
+    """now, next: where the packages are, and those of the next version; the machine has both in /repository."""
 
-    def __init__(self, directory, network, layers, suite, next, binds=()):
-        super().__init__(directory, network, layers, binds)
-        self.suite, self.next = suite, next
+    def __init__(self, directory, network, layers, suite, now, next):
+        super().__init__(directory, network, layers, [f"{now}:/repository/now", f"{next}:/repository/next"])
+        self.suite, self.now, self.next = suite, now, next
         self.write("/etc/hostname", "guarded\n")
         self.write("/etc/apt/sources.list", "deb [trusted=yes] file:/repository/now ./\n")
         self.use_ifupdown() if suite == "bullseye" else self.use_networkd()
@@ -67,7 +67,7 @@ class Guarded(Machine):
         """What became of it, for whoever looks at a test that failed."""
         if self.ended():
             return self.console.read_text()
-        units = [f"{field}={name}.service" for name in ("jitgated", "jitgate-poll", "jitgate-server")
+        units = [f"{field}={name}.service" for name in ("jitgated", "jitgate-poll", "jitgate-server", "cloud-final")
                  for field in ("UNIT", "_SYSTEMD_UNIT")]
         said = "".join(self.run(*command, check=False).stdout for command in (
             ["systemctl", "--failed"], ["systemctl", "status", "--lines=0", "jitgated", "jitgate-*"],
@@ -105,19 +105,20 @@ class Guarded(Machine):
             f"[{title}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
             for title, keys in sections.items()))
 
-    def sign_grant(self, host, seconds=3000):
+    def sign_grant(self, host, seconds=3000, numbers=(SSH, EARLY, DOOR)):
         """A grant of the managed ports to a host."""
         now = time.time()
         ports = [{"number": number, "protocol": "TCP", "allowedSourceAddressPrefixes": [host.v4, host.v6]}
-                 for number in (SSH, EARLY, DOOR)]
+                 for number in numbers]
         claims = {"iss": "tests", "aud": VM_ID, "jti": str(uuid.uuid4()), "sub": "alice", "iat": int(now),
                   "exp": math.ceil(now + seconds), "ports": ports}
         return self.chroot("jitgate", "sign", "--key", SIGNING_KEY, "--type", "grant", "-",
                            input=json.dumps(claims)).strip()
 
-    def grant(self, host, seconds=3000):
-        """Submits a grant, and returns what the agent answers."""
-        return json.loads(self.run("jitgate", "submit", "--json", "-", input=self.sign_grant(host, seconds)).stdout)
+    def grant(self, host, **options):
+        """Submits what sign_grant signs, and returns what the agent answers."""
+        signed = self.sign_grant(host, **options)
+        return json.loads(self.run("jitgate", "submit", "--json", "-", input=signed).stdout)
 
     def grants(self):
         return {grant["id"]: grant["state"] for grant in json.loads(self.run("jitgate", "grants", "--json").stdout)}
