@@ -31,9 +31,10 @@ class Play:
         """What it printed, and how many tasks changed something, or None where it failed."""
         done = self.machine.run("ansible-playbook", "--connection=local", f"{PLAY}/play.yml", "--extra-vars",
                                 json.dumps(variables), check=False, timeout=120)
-        changed, failed = (int(re.search(rf"\b{what}=(\d+)", done.stdout)[1]) for what in ("changed", "failed"))
-        assert (done.returncode == 0) == (failed == 0), done.stdout + done.stderr
-        return done.stdout + done.stderr, None if failed else changed
+        said = done.stdout + done.stderr
+        recap = re.search(r"\bchanged=(\d+) .*\bfailed=(\d+)", said)
+        assert recap and (done.returncode == 0) == (recap[2] == "0"), said
+        return said, int(recap[1]) if done.returncode == 0 else None
 
     def state(self):
         """What a run that fails must leave as it is."""
@@ -73,10 +74,12 @@ def test_it_runs_again_and_again(play):
 
     machine.grant(network.stranger, numbers=[SSH])
     before = play.state()
+    other = play.trust.replace('"k1"', '"k2"')
+    assert other != play.trust
     # Beside what is wrong is what could be placed, were it not for that.
     for mistake, told in (
-            ({"jitgate_agent": {}, "jitgate_trust": play.trust + "\n"}, "jitgate_agent.mode"),
-            ({"jitgate_ports": {"ssh": {"nubmer": SSH}}, "jitgate_trust": play.trust + "\n"}, "nubmer")):
+            ({"jitgate_agent": {}, "jitgate_trust": other}, "jitgate_agent.mode"),
+            ({"jitgate_ports": {"ssh": {"nubmer": SSH}}, "jitgate_trust": other}, "nubmer")):
         said, changed = play.run(**{**enforcing, **mistake})
         assert changed is None and told in said, said
         assert play.state() == before, mistake
