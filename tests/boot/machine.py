@@ -83,8 +83,8 @@ class Machine:
             self.await_boot()
         return self
 
-    def await_boot(self):
-        self.state = await_(self._boot_state, BOOT_SECONDS, "the machine is up")
+    def await_boot(self, bound=BOOT_SECONDS):
+        self.state = await_(self._boot_state, bound, "the machine is up")
         self.network.learn(self.card())
         return self
 

@@ -16,6 +16,7 @@ from sockets import is_open
 from world import await_
 
 SOURCE, CERTIFICATE = "/srv/packages", "/etc/jitgate-server/tls.pem"
+SETUP_SECONDS = 180  # a boot in which cloud-init installs packages
 USER_DATA = "/var/lib/cloud/seed/nocloud/user-data"
 KEY_BEGIN, KEY_END = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"
 
@@ -32,7 +33,7 @@ locale: C.UTF-8
     machine.write(USER_DATA, user_data)
     if machine.suite != "bullseye":  # there it is no command yet
         machine.chroot("cloud-init", "schema", "--config-file", USER_DATA)
-    machine.boot()
+    machine.boot(wait=False).await_boot(SETUP_SECONDS)
 
 
 def answers(host, port):
