@@ -49,7 +49,7 @@ def test_a_program_that_ends_at_once(guarded, measure):
     shutil.copy2(program, kept)
     with guarded.watched(measure, "the program ends at once"):
         # Not a script: its shell opens it by its name, once more, and may find the mended program there.
-        shutil.copy2(guarded.path("/usr/bin/false"), guarded.path(PROGRAM + ".broken"))
+        shutil.copy2(guarded.path("/bin/false"), guarded.path(PROGRAM + ".broken"))
         guarded.path(PROGRAM + ".broken").rename(program)
         kill(guarded)
         await_(lambda: int(guarded.show("jitgated", "NRestarts")) > 6, 60, "it is started again and again")

@@ -116,7 +116,7 @@ MUTANTS = {
         GATEKEEPER, replaced("if (report.gate || report.overrun)", "if (report.overrun)"),
         "put_back_within and delete"),
     "no rules until sets are there": (
-        "nft/install.c", replaced("ruleset->interim |= want.n > 0;", ""),
+        "nft/install.c", replaced("ruleset->interim |= add->n > 0 && (!keep || remove->n > 0);", ""),
         "let_in_by_every and always_allow"),
     "sessions forgotten unasked": (
         "nft/gate.c", replaced(
