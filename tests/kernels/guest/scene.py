@@ -37,6 +37,7 @@ def make_agent(world, name="agent"):
     made = Agent(world.vm, directory)
     made.socket_path = runtime / "agent.sock"
     made.configure(runtime_directory=runtime)
+    os.sync()  # key and configuration are not what a reset may take
     return made
 
 
