@@ -56,7 +56,11 @@ static void who_gets_in_decides(void **state)
 	e.managed_is_known = false;
 	assert_int_equal(answer_to(e, "whether it is managed"), ANSWER_NOT_CONFIGURED);
 	e.is_managed = true;
-	assert_int_equal(answer_to(e, "is refused"), ANSWER_CONFIGURED);
+	assert_int_equal(answer_to(e, "nobody is refused"), ANSWER_CONFIGURED);
+	e.gate_stands = -EPERM;
+	assert_int_equal(answer_to(e, "where the gate stands"), ANSWER_CONFIGURED);
+	e.gate_stands = 1;
+	assert_int_equal(answer_to(e, "who was not granted is refused"), ANSWER_CONFIGURED);
 	e.is_audit = true;
 	assert_int_equal(answer_to(e, "not refused yet"), ANSWER_CONFIGURED);
 	e.is_outward = false;
