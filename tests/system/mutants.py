@@ -118,6 +118,12 @@ MUTANTS = {
     "no rules until sets are there": (
         "nft/install.c", replaced("ruleset->interim |= add->n > 0 && (!keep || remove->n > 0);", ""),
         "let_in_by_every and always_allow"),
+    "an owned gate that changes not adopted": (
+        "nft/gate.c", replaced("adopt(gate, ret_what) == 0)", "false)"), "stays_owned"),
+    "a lost ledger not told": (
+        "agent/daemon/restore.c", replaced("begin_ledger(agent);", ""), "has_lost_is_brought"),
+    "a lost ledger not heard of": (
+        "agent/poll/events.c", replaced('"ledger_damaged"', '"nothing"'), "has_lost_is_brought"),
     "sessions forgotten unasked": (
         "nft/gate.c", replaced(
             "elements_find_flow(gate->netlink, flow_set(&flows[i]), &flows[i])", "0"),
