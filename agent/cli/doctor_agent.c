@@ -14,6 +14,7 @@
 #include "agent/common/varlink.h"
 
 #define FSTAB "/etc/fstab"
+#define ORDERED "x-systemd.before=jitgated.service"
 
 bool systemd_is_there(void)
 {
@@ -65,37 +66,51 @@ static bool is_above(const char *point, const char *path)
 	return strncmp(point, path, n) == 0 && (path[n] == '/' || path[n] == '\0');
 }
 
-/* systemd starts no service before the places that it makes for it are mounted, nor where they
- * can't be. */
-static void tell_mounts(struct findings *findings)
+/* The gate comes before everything, also before a file system that may be missing or comes with the
+ * network. */
+static void tell_mount(struct findings *findings, const struct mntent *entry)
 {
+	if (hasmntopt(entry, "_netdev")) {
+		findings_add(findings, "boot", VERDICT_WARNING,
+			"%s is mounted with _netdev: at a boot jitgated is there before it, and "
+			"finds no grants",
+			entry->mnt_dir);
+		findings_advise(findings,
+			"take _netdev out of its line in " FSTAB ", or have the agent's "
+			"directories elsewhere (man 5 jitgate-agent.conf)");
+	} else if (hasmntopt(entry, "nofail") && !strstr(entry->mnt_opts, ORDERED)) {
+		findings_add(findings, "boot", VERDICT_WARNING,
+			"%s is mounted with nofail: at a boot jitgated may be there before it, and "
+			"finds no grants",
+			entry->mnt_dir);
+		findings_advise(findings, "write " ORDERED " into its line in " FSTAB);
+	}
+}
+
+static void tell_mounts(const struct survey *survey, struct findings *findings)
+{
+	const struct config *config = survey->config;
+	const char *state = config ? config->state_directory : CONFIG_STATE_DIRECTORY;
+	const char *log = config ? config->log_directory : CONFIG_LOG_DIRECTORY;
 	FILE *table = setmntent(FSTAB, "re");
 	const struct mntent *entry;
 
-	while (table && (entry = getmntent(table))) {
-		if (!hasmntopt(entry, "nofail") || entry->mnt_dir[0] != '/' ||
-			!(is_above(entry->mnt_dir, CONFIG_STATE_DIRECTORY) ||
-				is_above(entry->mnt_dir, CONFIG_LOG_DIRECTORY)))
-			continue;
-		findings_add(findings, "boot", VERDICT_WARNING,
-			"%s is mounted with nofail: at a boot at which it is missing jitgated is "
-			"not started, and nothing is guarded",
-			entry->mnt_dir);
-		findings_advise(
-			findings, "take nofail out of its line in " FSTAB " (man 7 jitgate)");
-	}
+	while (table && (entry = getmntent(table)))
+		if (entry->mnt_dir[0] == '/' &&
+			(is_above(entry->mnt_dir, state) || is_above(entry->mnt_dir, log)))
+			tell_mount(findings, entry);
 	if (table)
 		endmntent(table);
 }
 
-static void tell_boot(struct findings *findings)
+static void tell_boot(const struct survey *survey, struct findings *findings)
 {
 	if (!systemd_is_there())
 		return;
 	if (unit_is_enabled("jitgated.service")) {
 		findings_add(findings, "boot", VERDICT_OK,
 			"jitgated is started at boot, before the network comes up");
-		tell_mounts(findings);
+		tell_mounts(survey, findings);
 		return;
 	}
 	findings_add(findings, "boot", VERDICT_WARNING,
@@ -223,5 +238,5 @@ void doctor_agent(const struct survey *survey, struct findings *findings)
 			tell_gate_left(survey, findings);
 	}
 	if (survey->config_status != -ENOENT)
-		tell_boot(findings);
+		tell_boot(survey, findings);
 }

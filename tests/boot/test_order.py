@@ -113,6 +113,23 @@ def test_a_directory_that_is_not_there_opens_nothing(machine):
     assert machine.gate_stands() and not machine.is_open(machine.network.stranger)
 
 
+@pytest.mark.parametrize("place", ["/var/lib", "/var/lib/jitgate", "/var/log"])
+def test_a_file_system_that_is_missing_opens_nothing(machine, place):
+    """The machine comes up without it (nofail), and jitgated makes do with what is beneath."""
+    network = machine.network
+    machine.write("/etc/fstab", f"none {place} missing nofail 0 0\n")
+    machine.boot()
+    machine.await_active()
+    mount = place[1:].replace("/", "-") + ".mount"
+    assert machine.show(mount, "ActiveState") == "failed"
+    assert machine.gate_stands() and not machine.is_open(network.stranger)
+    identifier = machine.grant(network.requester)["id"]
+    assert machine.lets_in(network.requester, 20)
+    machine.reboot()
+    machine.await_active()
+    assert machine.grants() == {identifier: "active"} and not machine.is_open(network.stranger)
+
+
 @pytest.mark.parametrize("how", ["reboot", "power cut"])
 def test_what_is_valid_comes_back(machine, how):
     """Signed grants do; what local root opened ends with the boot. The audit log goes on where it was."""

@@ -618,19 +618,25 @@ def test_what_the_next_boot_starts(agent, systemd):
     assert any("systemctl unmask jitgate-poll && " in finding["advice"] for finding in findings.of("feed"))
 
 
-def test_what_may_be_missing_at_the_next_boot(agent, systemd, tmp_path):
-    """systemd starts nothing whose directories are on what could not be mounted."""
+def test_what_the_next_boot_does_not_wait_for(agent, systemd, tmp_path):
+    """The gate comes before file systems that may be missing or come with the network; what is kept there is told of."""
     if not os.path.exists("/etc/fstab"):
         pytest.skip("no /etc/fstab here")
     (systemd / "sysinit.target.wants").mkdir()
     (systemd / "sysinit.target.wants" / "jitgated.service").symlink_to("/nowhere")
+    state = agent.directory / "state"
     table = tmp_path / "fstab"
-    table.write_text("/dev/sda1 / ext4 defaults 0 1\n/dev/sdb1 /var ext4 defaults 0 2\n"
-                     "/dev/sdc1 /var/log ext4 noatime,nofail 0 2\n/dev/sdd1 /var/lib/jit ext4 nofail 0 2\n"
-                     "/dev/sde1 none swap nofail 0 0\n")
+    table.write_text("/dev/sda1 / ext4 defaults 0 1\n"
+                     f"/dev/sdb1 {state} ext4 nofail,x-systemd.before=jitgated.service 0 2\n"
+                     f"/dev/sdc1 {agent.directory} ext4 noatime,nofail 0 2\n/dev/sdd1 {state}s ext4 nofail 0 2\n"
+                     f"/dev/sde1 {agent.directory / 'log'} ext4 defaults,nofail,_netdev 0 2\n"
+                     "/dev/sdf1 none swap nofail 0 0\n")
     subprocess.run(["mount", "--bind", table, "/etc/fstab"], check=True)
     try:
-        well, told = doctor(agent).of("boot")
-        assert well["verdict"] == OK and told["verdict"] == WARNING and told["message"].startswith("/var/log is mounted")
+        well, optional, late = doctor(agent).of("boot")
+        assert well["verdict"] == OK and optional["verdict"] == late["verdict"] == WARNING
+        assert optional["message"].startswith(f"{agent.directory} is mounted with nofail")
+        assert "x-systemd.before=jitgated.service" in optional["advice"]
+        assert late["message"].startswith(f"{agent.directory / 'log'} is mounted with _netdev")
     finally:
         subprocess.run(["umount", "/etc/fstab"], check=True)
