@@ -204,7 +204,8 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 		return 0;
 	}
 	lifecycle_follow_clock(agent, &now);
-	record_time(agent, now.wall_usec);
+	if (lifecycle_expire(agent) == 0)
+		record_time(agent, now.wall_usec);
 	(void)sd_event_source_set_time_relative(agent->time_source, NOTE_TIME_USEC);
 	(void)sd_event_source_set_enabled(agent->time_source, SD_EVENT_ONESHOT);
 	return 0;
@@ -384,6 +385,7 @@ int agent_new(sd_event *event, const char *config_path, struct config *config, s
 
 static void agent_stop(struct agent *agent)
 {
+	const uint64_t now_usec = clock_realtime_usec();
 	int status;
 
 	if (agent->gate && agent->config->on_stop == ON_STOP_REMOVE) {
@@ -400,7 +402,8 @@ static void agent_stop(struct agent *agent)
 				});
 	}
 	if (agent->server && agent->audit) {
-		record_time(agent, clock_realtime_usec());
+		if (lifecycle_expire(agent) == 0)
+			record_time(agent, now_usec);
 		audit_write(agent->audit,
 			&(struct audit_record){
 				.type = AUDIT_AGENT_STOPPED, .message = "jitgated stopped" });

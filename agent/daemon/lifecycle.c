@@ -174,9 +174,9 @@ static bool grant_kills_on_expiry(const struct agent *agent, const struct grant 
 	return false;
 }
 
-void lifecycle_expire(struct agent *agent, struct grant *grant)
+static void expire(struct agent *agent, struct grant *grant, const struct moment *now)
 {
-	const struct moment now = moment_now();
+	const struct registry_entry *entry = registry_find(agent->registry, grant->document->id);
 
 	/* The kernel closes by itself, to within a tick. Where sessions are to be ended, none may
 	 * begin in it. */
@@ -184,20 +184,54 @@ void lifecycle_expire(struct agent *agent, struct grant *grant)
 		(void)change_covers(agent, grant, false);
 		(void)sessions_update(agent->sessions, grant);
 	}
-	(void)access_map_expire(agent->access, now.boot_usec);
+	(void)access_map_expire(agent->access, now->boot_usec);
 	grant->state = GRANT_EXPIRED;
 	grant->timer = sd_event_source_disable_unref(grant->timer);
-	grant_audit(agent, grant, AUDIT_GRANT_EXPIRED, "has ended", NULL);
+	if (!entry->told_expiry)
+		grant_audit(agent, grant, AUDIT_GRANT_EXPIRED, "has ended", NULL);
 	(void)sessions_kill(agent->sessions, grant->document->id, &agent->policies);
 	/* Where the wall clock was set back, the time noted does not tell that it has ended: after
 	 * a reboot it would come back. */
-	if (grant->document->expires > moment_seconds(&now) + 1)
+	if (grant->document->expires > moment_seconds(now) + 1)
 		(void)record_keep(agent,
 			record_revoked(grant->document->id, "ended by the clock that nobody sets",
-				false, now.wall_usec));
-	record_time(agent, now.wall_usec);
-	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
+				false, now->wall_usec));
+	registry_grant_ended(agent->registry, grant, moment_seconds(now));
 	compaction_schedule(agent);
+}
+
+struct due {
+	struct grant **items;
+	size_t n;
+	uint64_t now_usec;
+};
+
+static int collect_due(struct registry_entry *entry, void *userdata)
+{
+	struct due *due = userdata;
+	struct grant *grant = entry->grant;
+
+	if (grant && grant_is_live(grant) && grant->deadline_usec <= due->now_usec &&
+		!grant->withdrawn && !entry->revoked)
+		due->items[due->n++] = grant;
+	return 0;
+}
+
+int lifecycle_expire(struct agent *agent)
+{
+	const struct moment now = moment_now();
+	struct due due = { .now_usec = now.boot_usec };
+
+	due.items = calloc(registry_count_live(agent->registry) + 1, sizeof(struct grant *));
+	if (!due.items)
+		return -ENOMEM;
+	(void)registry_foreach(agent->registry, collect_due, &due);
+	for (size_t i = 0; i < due.n; i++)
+		expire(agent, due.items[i], &now);
+	free(due.items);
+	if (due.n > 0)
+		record_time(agent, now.wall_usec);
+	return 0;
 }
 
 static void grant_begin(struct agent *agent, struct grant *grant)
@@ -219,6 +253,7 @@ static void grant_begin(struct agent *agent, struct grant *grant)
 
 static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
+	const struct moment now = moment_now();
 	struct agent *agent = userdata;
 	const char *id = NULL;
 	struct registry_entry *entry;
@@ -238,9 +273,10 @@ static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata
 		lifecycle_recompute(agent);
 	/* The whole of it may have passed while this machine slept, or its clock was set. */
 	else if (entry->grant->state == GRANT_ACTIVE ||
-		entry->grant->deadline_usec <= clock_boottime_usec())
-		lifecycle_expire(agent, entry->grant);
-	else
+		entry->grant->deadline_usec <= now.boot_usec) {
+		if (lifecycle_expire(agent) < 0)
+			expire(agent, entry->grant, &now);
+	} else
 		grant_begin(agent, entry->grant);
 	return 0;
 }

@@ -76,5 +76,5 @@ void record_keep_begun(struct agent *agent, const struct grant *grant);
 void record_keep_runtime(struct agent *agent, json_t *record);
 
 /* Notes that the wall clock has been here, on disk, so that no grant that has ended can come back.
- */
+ * To the next start it says, too, that the ends of all that had ended until then were told. */
 void record_time(struct agent *agent, uint64_t now_usec);

@@ -39,6 +39,7 @@ struct registry_entry {
 	bool untold_admission;
 	bool untold_begin;
 	char *untold_end;
+	bool told_expiry; /* and what it told, and had no time to note: that it has ended */
 };
 
 struct registry;

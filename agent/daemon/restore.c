@@ -411,22 +411,6 @@ int restore_tell(struct agent *agent)
 	return registry_foreach(agent->registry, tell_entry, agent);
 }
 
-struct collection {
-	struct grant **items;
-	size_t n;
-	uint64_t now_usec;
-};
-
-static int collect_over(struct registry_entry *entry, void *userdata)
-{
-	struct collection *collection = userdata;
-	struct grant *grant = entry->grant;
-
-	if (grant && grant_is_live(grant) && grant->deadline_usec <= collection->now_usec)
-		collection->items[collection->n++] = grant;
-	return 0;
-}
-
 int restore_count_connections(struct agent *agent)
 {
 	_cleanup_(element_list_done) struct element_list elements = {};
@@ -487,7 +471,6 @@ static void begin_ledger(struct agent *agent)
 
 int restore_finish(struct agent *agent)
 {
-	struct collection collection = { .now_usec = clock_boottime_usec() };
 	int status;
 
 	begin_ledger(agent);
@@ -497,14 +480,5 @@ int restore_finish(struct agent *agent)
 	/* Others may have taken the gate away just now: the loop puts it back. */
 	if (status == 0 && sessions_update(agent->sessions, NULL) == -ENOMEM)
 		status = -ENOMEM;
-	if (status < 0)
-		return status;
-	collection.items = calloc(registry_count_live(agent->registry) + 1, sizeof(struct grant *));
-	if (!collection.items)
-		return -ENOMEM;
-	status = registry_foreach(agent->registry, collect_over, &collection);
-	for (size_t i = 0; i < collection.n; i++)
-		lifecycle_expire(agent, collection.items[i]);
-	free(collection.items);
-	return status;
+	return status < 0 ? status : lifecycle_expire(agent);
 }

@@ -185,6 +185,24 @@ static int judge_record(
 	return judge_end(untold, agent, told, revoked, reason ? reason : REVOKED_BY_DOCUMENT);
 }
 
+/* Ends are told first, and noted then: by the clock, for all of one moment. */
+static void mark_expired(struct agent *agent, json_t *told)
+{
+	const char *type = audit_type_name(AUDIT_GRANT_EXPIRED);
+	size_t n = strlen(type);
+	struct registry_entry *entry;
+	const char *key;
+	json_t *value;
+
+	json_object_foreach (told, key, value) {
+		entry = strncmp(key, type, n) == 0 && key[n] == ' '
+			? registry_find(agent->registry, key + n + 1)
+			: NULL;
+		if (entry)
+			entry->told_expiry = true;
+	}
+}
+
 int untold_judge(struct untold *untold, struct agent *agent)
 {
 	json_auto_t *told = json_object();
@@ -199,6 +217,7 @@ int untold_judge(struct untold *untold, struct agent *agent)
 	status = read_told(untold, agent->audit, told);
 	if (status <= 0)
 		return status;
+	mark_expired(agent, told);
 	status = 0;
 	json_array_foreach (untold->records, i, record) {
 		if (status == 0)

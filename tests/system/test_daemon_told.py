@@ -214,6 +214,26 @@ def test_begun_while_no_daemon_was_there(agent):
         agent.kill()
 
 
+def test_killed_at_each_call_of_an_end(agent, faults):
+    """Of three at one moment."""
+    agent.start()
+    forge, n_mended = Forge(agent.key), 0
+    for at in range(1, CALLS_MAX):
+        ends = math.ceil(time.time() + lasting(0.5))
+        ids = [agent.submit(forge.sign(grant_claims(source=next(SOURCES), exp=ends)))["id"] for _ in range(3)]
+        killed = was_killed(agent, faults, at, lambda _: await_(
+            lambda: agent.process.poll() is not None or time.time() > ends + 0.3, allowing(5)))
+        before = Told(agent)
+        if killed:
+            agent.start()
+        await_(lambda: all(Told(agent).n("grant_expired", id) for id in ids), allowing(3), "all ends are told")
+        Told(agent).assert_once(*[("grant_expired", id) for id in ids])
+        n_mended += any(before.n("grant_expired", id) == 0 for id in ids)
+        if not killed:
+            break
+    assert not killed and n_mended > 3
+
+
 def test_the_end_of_a_local_grant(agent):
     agent.start()
     given = agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.7")], seconds=1 + math.ceil(lasting(1)),
