@@ -120,6 +120,13 @@ MUTANTS = {
         "let_in_by_every and always_allow"),
     "an owned gate that changes not adopted": (
         "nft/gate.c", replaced("adopt(gate, ret_what) == 0)", "false)"), "stays_owned"),
+    "an end told twice": (
+        "agent/daemon/lifecycle.c", replaced("if (!entry->told_expiry)\n\t\tgrant_audit", "grant_audit"),
+        "each_call_of_an_end"),
+    "ends noted before all are told": (
+        "agent/daemon/lifecycle.c", replaced("registry_grant_ended(", "record_time(agent, now->wall_usec);\n"
+                                             "\tregistry_grant_ended(", "expire"),
+        "each_call_of_an_end"),
     "a lost ledger not told": (
         "agent/daemon/restore.c", replaced("begin_ledger(agent);", ""), "has_lost_is_brought"),
     "a lost ledger not heard of": (
