@@ -206,6 +206,24 @@ static int enforce_on_trial(const struct cli *cli, const char *within)
 	return r == EXIT_DONE ? print_trial(cli, reply) : r;
 }
 
+/* Who may not even ask for the status is told what the method takes that follows. */
+static int ask_status(const struct cli *cli, const char *method, json_t **ret)
+{
+	_cleanup_(varlink_client_freep) struct varlink_client *client = NULL;
+	_cleanup_(freep) char *error = NULL;
+	json_auto_t *reply = NULL;
+	int r;
+
+	r = client_open(cli, &client);
+	if (r != EXIT_DONE)
+		return r;
+	r = varlink_client_call(client, AGENT_INTERFACE ".Status", NULL, &reply, &error);
+	if (r != 0)
+		return client_explain(cli, method, r, error, reply);
+	*ret = TAKE_PTR(reply);
+	return EXIT_DONE;
+}
+
 static int run_enforce(const struct cli *cli, const struct arguments *arguments)
 {
 	const char *within = arguments_get(arguments, "confirm-within");
@@ -214,7 +232,7 @@ static int run_enforce(const struct cli *cli, const struct arguments *arguments)
 
 	if (within)
 		return enforce_on_trial(cli, within);
-	r = client_ask(cli, "Status", NULL, &status);
+	r = ask_status(cli, "Enforce", &status);
 	return r == EXIT_DONE ? enforce_for_good(cli, status) : r;
 }
 
@@ -248,7 +266,7 @@ static int run_confirm(const struct cli *cli, const struct arguments *arguments)
 	int r;
 
 	(void)arguments;
-	r = client_ask(cli, "Status", NULL, &status);
+	r = ask_status(cli, "Confirm", &status);
 	return r == EXIT_DONE ? confirm(cli, status) : r;
 }
 

@@ -4,13 +4,14 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import time
 
 import pytest
 
-from confined import NOBODY, give_agent, let_in_by_access_list
-from harness import Listener, Session, Udp, VarlinkError, await_, is_open, later
+from confined import NOBODY, give_agent, let_in_by_access_list, open_path
+from harness import BUILD, Listener, Session, Udp, VarlinkError, await_, is_open, later
 from idl import Interface
 from knocking import Accepting, Knocking
 
@@ -370,6 +371,19 @@ def test_where_agent_conf_cannot_be_written(audited):
     agent.configure(mode="enforce")
     agent.reload()
     assert "revertsAt" not in agent.call("Status") and mode(agent) == "enforce"
+
+
+@pytest.mark.parametrize("command", [["enforce"], ["enforce", "--confirm-within", "PT1M"], ["confirm"]])
+def test_who_is_not_root_is_told_that_it_takes_root(audited, tmp_path, command):
+    """Not that a group would do."""
+    agent = audited
+    open_path(agent.directory)
+    open_path(tmp_path)
+    program = shutil.copy(f"{BUILD}/jitgate", tmp_path)
+    done = agent.namespace.call("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", program,
+                                "--socket", str(agent.socket_path), *command)
+    assert done.returncode == 1 and "this needs root" in done.stderr and "group" not in done.stderr, done
+    assert mode(agent) == "audit"
 
 
 def test_root_writes_where_root_alone_decides(users, world, agent):
