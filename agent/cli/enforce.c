@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "agent/cli/client.h"
 #include "agent/cli/conf_edit.h"
@@ -39,7 +40,8 @@ _printf_(3, 4) static int give_up(const struct cli *cli, int error, const char *
 	char text[1024];
 	va_list list;
 
-	if (error == -EACCES || error == -EPERM)
+	/* What root meets is no lack of root. */
+	if ((error == -EACCES || error == -EPERM) && geteuid() != 0)
 		return client_explain(
 			cli, "Enforce", VARLINK_ERROR, AGENT_INTERFACE ".NotPermitted", NULL);
 	va_start(list, format);

@@ -44,7 +44,7 @@ void enrollment_done(struct enrollment *enrollment)
 
 int enrollment_refuse(int error, const char *format, ...)
 {
-	bool needs_root = error == -EACCES || error == -EPERM;
+	bool needs_root = (error == -EACCES || error == -EPERM) && geteuid() != 0;
 	_cleanup_(freep) char *text = NULL;
 	va_list list;
 	int n;

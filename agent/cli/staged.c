@@ -96,6 +96,21 @@ int staged_lock(const char *path)
 	return TAKE_FD(fd);
 }
 
+/* What would let all be written, and then not be put in place. */
+static int check_replaceable(struct staged *staged, const char *path)
+{
+	struct statx found;
+
+	if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &found) < 0)
+		return fail(staged, -errno, "%s: %s", path, strerror(errno));
+	if (found.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND))
+		return fail(staged, -EPERM, "%s can't be replaced as it is (chattr -i -a %s)", path,
+			path);
+	if (found.stx_attributes & STATX_ATTR_MOUNT_ROOT)
+		return fail(staged, -EBUSY, "%s can't be replaced: it is mounted there", path);
+	return 0;
+}
+
 /* The file that a path leads to, also where it is not there yet. A link that leads to nothing is
  * somebody's mistake. */
 static int resolve(struct staged *staged, const char *path, char **ret, struct stat *ret_status)
@@ -116,7 +131,7 @@ static int resolve(struct staged *staged, const char *path, char **ret, struct s
 		return fail(staged, -errno, "%s: %s", path, strerror(errno));
 	if (!S_ISREG(ret_status->st_mode))
 		return fail(staged, -EINVAL, "%s is not a regular file", path);
-	return 0;
+	return check_replaceable(staged, *ret);
 }
 
 /* That of acl(5): jitgated may read its configuration by it alone. */

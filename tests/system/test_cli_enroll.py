@@ -681,6 +681,15 @@ def test_a_full_disk_is_found_before_the_token_is_used(machine):
             assert not machine.enrolled()
 
 
+def test_a_file_that_can_not_be_replaced_is_found_before_the_token_is_used(machine):
+    existing(machine)
+    with mounted(machine.config, "--bind", machine.config):
+        with machine.unchanged():
+            done = machine.enroll("--yes", status=REFUSED)
+        assert "it is mounted there" in done.stderr and "needs root" not in done.stderr
+        assert not machine.enrolled()
+
+
 def test_a_directory_that_is_missing_is_made(machine):
     machine.directory.rmdir()
     machine.enroll("--yes", token="wrong", status=REFUSED)

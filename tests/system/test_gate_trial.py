@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import shutil
+import struct
 import subprocess
 import time
 
@@ -371,6 +372,60 @@ def test_where_agent_conf_cannot_be_written(audited):
     agent.configure(mode="enforce")
     agent.reload()
     assert "revertsAt" not in agent.call("Status") and mode(agent) == "enforce"
+
+
+class Mounted:
+    """Something is mounted on the path, as containers and some images have it."""
+
+    def __init__(self, path):
+        self.path = path
+        subprocess.run(["mount", "--bind", path, path], check=True)
+
+    def undo(self):
+        subprocess.run(["umount", self.path], check=True)
+
+
+class Immutable:
+    """As chattr +i has it."""
+    GET, SET, FLAG = 0x80086601, 0x40086602, 0x10  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IMMUTABLE_FL
+
+    def __init__(self, path):
+        self.path = path
+        try:
+            self._change(lambda flags: flags | self.FLAG)
+        except OSError as error:
+            pytest.skip(f"nothing is made immutable here: {error}")
+
+    def _change(self, change):
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            (flags,) = struct.unpack("i", fcntl.ioctl(fd, self.GET, struct.pack("i", 0)))
+            fcntl.ioctl(fd, self.SET, struct.pack("i", change(flags)))
+        finally:
+            os.close(fd)
+
+    def undo(self):
+        self._change(lambda flags: flags & ~self.FLAG)
+
+
+@pytest.mark.parametrize("hold,place,told", [
+    (Mounted, "config_path", "mounted"), (Immutable, "config_path", "chattr"),
+    (Immutable, "directory", "Operation not permitted")])
+def test_where_agent_conf_cannot_be_replaced(audited, hold, place, told):
+    """It is found before anything is confirmed, not after."""
+    agent = audited
+    enforce(agent)
+    before = agent.config_path.read_bytes()
+    held = hold(getattr(agent, place))
+    try:
+        done = agent.cli("confirm")
+    finally:
+        held.undo()
+    assert done.returncode == 1 and told in done.stderr, done
+    assert "jitgate reload" in done.stderr and "needs root" not in done.stderr
+    assert agent.config_path.read_bytes() == before
+    assert agent.call("Status")["revertsAt"]
+    assert agent.cli("confirm").returncode == 0 and configured(agent) == ["mode = enforce"]
 
 
 @pytest.mark.parametrize("command", [["enforce"], ["enforce", "--confirm-within", "PT1M"], ["confirm"]])
