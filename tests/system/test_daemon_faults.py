@@ -540,6 +540,7 @@ def test_calls_that_fail(life, name, kind, measure):
                 wrongs.append(wrong)
     if hasattr(phase, "end"):
         phase.end(life)
+    assert n_failures, "no call has failed: nothing was tried"
     assert not wrongs, f"{len(wrongs)} of {n_failures}:\n" + "\n".join(wrongs)
     life.verify()
     measure(f"calls that failed, {name}, {kind}", f"{n_failures} ({life.n_exits} exits)")
