@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 /* What the kernel says of this host: a byte for the family, then netlink messages: interfaces,
- * default routes, sockets that wait for strangers. */
+ * those that belong to VRFs, default routes, sockets that wait for strangers. */
 
 #include "nft/links.h"
 #include "nft/listeners.h"
+#include "nft/vrfs.h"
 #include "tests/fuzz/netlink.h"
 #include "tests/fuzz/outside.h"
 
@@ -20,6 +21,16 @@ static void check_links(uint8_t family)
 		CHECK(memchr(links.links[i].name, '\0', sizeof(links.links[i].name)));
 	outside = links_outside(&links, family);
 	CHECK(!outside || (outside >= links.links && outside < links.links + links.n));
+}
+
+static void check_vrfs(void)
+{
+	static struct vrfs vrfs, again;
+
+	if (vrfs_read(&vrfs) < 0)
+		return;
+	CHECK(vrfs.n_members <= VRF_MEMBERS_MAX);
+	CHECK(vrfs_read(&again) == 0 && vrfs_are_same(&vrfs, &again));
 }
 
 static void check_listeners(uint8_t family)
@@ -49,6 +60,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	kernel_answer_with(data, size);
 	check_links(family);
+	check_vrfs();
 	check_listeners(family);
 	return 0;
 }

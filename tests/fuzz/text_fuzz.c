@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
-/* Prefixes, protocols, ports, durations, points in time, base64url, text for a terminal. */
+/* Prefixes, protocols, ports, durations, points in time, base64url, text for a terminal, sshd's
+ * SSH_CONNECTION in the environment of another's process. */
 
+#include "agent/cli/origin.h"
 #include "agent/common/base64url.h"
 #include "agent/common/prefix.h"
 #include "agent/common/times.h"
@@ -97,6 +99,23 @@ static void try_printable(const char *text)
 		CHECK(!strstr(copy, unprintable[i]));
 }
 
+static void try_origin(const char *text)
+{
+	struct origin origin;
+	struct prefix prefix = { 0 }, same;
+	char formatted[PREFIX_STRING_MAX];
+
+	if (origin_parse(text, &origin) < 0)
+		return;
+	CHECK(origin.family == AF_INET || origin.family == AF_INET6);
+	CHECK(origin.port >= 1);
+	prefix.family = origin.family;
+	prefix.address = origin.source;
+	prefix.length = (uint8_t)(8 * address_bytes(origin.family));
+	CHECK(prefix_parse(prefix_format(&prefix, formatted), &same) == 0);
+	CHECK(same.family == origin.family && address_compare(&same.address, &origin.source) == 0);
+}
+
 static void try_base64url(const uint8_t *data, size_t size)
 {
 	char *bytes;
@@ -117,6 +136,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	try_ports(text);
 	try_times(text);
 	try_printable(text);
+	try_origin(text);
 	try_base64url(data, size);
 	return 0;
 }
