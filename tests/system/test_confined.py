@@ -2,6 +2,8 @@
 """What a program gives up by itself, however it was started."""
 
 import os
+import shutil
+import subprocess
 
 import pytest
 
@@ -139,8 +141,12 @@ def test_a_server_that_root_starts_keeps_what_a_low_port_takes(users, tmp_path, 
         server.close()
 
 
-def test_who_reads_keys_by_hand_gives_up_too(agent):
-    agent.start()
-    watch = agent.namespace.spawn(f"{BUILD}/jitgate", "--socket", agent.socket_path, "watch")
-    await_(lambda: status(watch)["NoNewPrivs"] == "1", what="no new privileges")
-    watch.kill()
+def test_who_reads_keys_by_hand_gives_up_too(world, tmp_path):
+    """Nobody else of the same user looks into it, either."""
+    open_path(tmp_path)
+    program = shutil.copy(f"{BUILD}/jitgate", tmp_path)
+    reading = world.vm.spawn("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", program,
+                             "key", "public", "-", stdin=subprocess.PIPE)
+    await_(lambda: status(reading)["NoNewPrivs"] == "1", what="no new privileges")
+    await_(lambda: SANITIZED or os.stat(f"/proc/{reading.pid}/environ").st_uid == 0, what="it is root's to look into")
+    reading.kill()
