@@ -170,6 +170,14 @@ def test_each_type_of_record_is_told():
     assert set(re.findall(r"^\.Ql (\w+_\w+)", text, re.MULTILINE)) == set(re.findall(r"\w+_\w+", types))
 
 
+def test_the_catalog_explains_each_type_of_record():
+    """journalctl --catalog finds it by the message id that the daemon sends."""
+    source = (pages.ROOT / "agent/daemon/audit.c").read_text()
+    sent = re.findall(r'"([0-9a-f]{32})"', source)
+    explained = re.findall(r"(?m)^-- ([0-9a-f]{32})$", (pages.ROOT / "packaging/systemd/jitgate.catalog").read_text())
+    assert sent and sorted(explained) == sorted(set(sent)) == sorted(sent)
+
+
 @pytest.mark.parametrize("kind, number", [("grant", 0), ("revocation", 1), ("policy", 2)])
 def test_the_claims_that_are_shown_are_ones(kind, number, tmp_path):
     claims = [block for block in pages.literals(pages.read("jitgate-documents.7")) if block.startswith('{"iss"')]
