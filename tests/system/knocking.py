@@ -22,7 +22,8 @@ def was_lost(made):
 
 class Knocking:
     """Begins a connection every `interval` seconds until the with block ends. Then `let_in` and
-    `refused` hold the times (time.monotonic) at which attempts began that got an answer, or none."""
+    `refused` hold the times (time.monotonic) at which attempts began that got an answer, or none.
+    Who can't go on knocking fails the block: nobody would have been let in then."""
 
     def __init__(self, namespace, address, port, interval=0.003):
         self.namespace, self.address, self.port, self.interval = namespace, address, port, interval
@@ -30,6 +31,7 @@ class Knocking:
         self.n_begun = 0
         self._waiting = {}
         self._poll = select.poll()
+        self._failure = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -60,23 +62,28 @@ class Knocking:
         result.append(begun)
 
     def _run(self):
-        with self.namespace.inside():
-            while not self._stop.is_set():
-                self._begin()
-                self._collect(self.interval * 1000)
-                time.sleep(self.interval)
-            while self._waiting:
-                self._collect(50)
+        try:
+            with self.namespace.inside():
+                while not self._stop.is_set():
+                    self._begin()
+                    self._collect(self.interval * 1000)
+                    time.sleep(self.interval)
+                while self._waiting:
+                    self._collect(50)
+        except Exception as error:  # told where the block ends
+            self._failure = error
 
     def __enter__(self):
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
         self._stop.set()
         self._thread.join()
         self.let_in.sort()
         self.refused.sort()
+        if self._failure and not kind:
+            raise RuntimeError(f"knocking at {self.address} ended early") from self._failure
 
 
 class Accepting:
