@@ -44,16 +44,38 @@ static const char *ports_format(const struct managed_port *managed, char text[st
 	return text;
 }
 
-/* True where destination NAT leads the port elsewhere: then nothing need listen here. */
-static bool is_published(const struct survey *survey, const struct managed_port *managed)
+/* True where destination NAT leads the port elsewhere, with the rule's place in judgement. */
+static bool is_published(
+	const struct survey *survey, uint8_t l4proto, uint16_t port, struct judgement *judgement)
 {
-	struct judgement judgement;
-
 	if (!survey->firewall || !firewall_has_destination_nat(survey->firewall))
 		return false;
-	survey_judge(survey, AF_INET, managed->protocols & PROTOCOL_TCP ? IPPROTO_TCP : IPPROTO_UDP,
-		managed->ports.first, NULL, &judgement);
-	return judgement.translated_by[0] != '\0';
+	survey_judge(survey, AF_INET, l4proto, port, NULL, judgement);
+	return judgement->translated_by[0] != '\0';
+}
+
+/* What listens, and others reach. A program that publishes a container's port holds it, too; sshd
+ * does not mean to be passed by. */
+static void tell_listener(
+	const struct survey *survey, struct findings *findings, const char *ports, size_t listener)
+{
+	const char *name = survey->names[listener];
+	uint16_t port = survey->listeners.listeners[listener].port;
+	struct judgement judgement;
+
+	if (!survey_is_ssh(survey, listener) ||
+		!is_published(survey, IPPROTO_TCP, port, &judgement)) {
+		findings_add(findings, "ports", VERDICT_OK, "%s is managed, and %s listens there",
+			ports, name[0] ? name : "something");
+		return;
+	}
+	findings_add(findings, "ports", VERDICT_WARNING,
+		"%s is managed, and %s listens there, but %s leads it elsewhere (IPv4), wholly or "
+		"in part: a grant opens what is there",
+		ports, name[0] ? name : "what seems to be sshd", judgement.translated_by);
+	findings_advise(findings,
+		"one of the two at another port, with a [port] section of its own; \"nft -a list "
+		"ruleset\" shows the rule");
 }
 
 static void tell_managed(
@@ -61,13 +83,15 @@ static void tell_managed(
 {
 	ssize_t found = find_listener(survey, managed);
 	const char *name = found >= 0 ? survey->names[found] : "";
+	struct judgement judgement;
 	char ports[32];
 
 	ports_format(managed, ports);
 	if (found >= 0 && !listener_is_loopback(&survey->listeners.listeners[found])) {
-		findings_add(findings, "ports", VERDICT_OK, "%s is managed, and %s listens there",
-			ports, name[0] ? name : "something");
-	} else if (is_published(survey, managed)) {
+		tell_listener(survey, findings, ports, (size_t)found);
+	} else if (is_published(survey,
+			   managed->protocols & PROTOCOL_TCP ? IPPROTO_TCP : IPPROTO_UDP,
+			   managed->ports.first, &judgement)) {
 		findings_add(findings, "ports", VERDICT_OK,
 			"%s is managed, and published by destination NAT", ports);
 	} else if (found >= 0) {

@@ -292,6 +292,17 @@ def test_managed_ports_and_who_listens(world, agent, tmp_path):
     assert "published" in doctor(agent).of("ports")[0]["message"]
 
 
+def test_another_takes_sshds_port_first(world, agent, tmp_path):
+    """A container that is published at 22, say: sshd listens there, and nobody reaches it."""
+    Sshd(world.vm, tmp_path, 22)
+    agent.configure(ports=SSH)
+    assert doctor(agent).one("ports")["verdict"] == OK
+    NftNat(world.vm, 22, 2222, world.container()).publish()
+    finding = doctor(agent).one("ports")
+    assert finding["verdict"] == WARNING and "sshd listens there, but" in finding["message"], finding
+    assert "table inet published" in finding["message"] and "at another port" in finding["advice"]
+
+
 CONNECTION = {"SSH_CONNECTION": "192.0.2.7 50000 192.0.2.1 22"}
 
 
