@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 #   make            build the programs into build/
-#   make check      build, and run all tests
+#   make check      build, and run all tests; with JITGATE_TEST_FAULTS=all each call in a grant's life fails, one by
+#                   one, not a few of them: some hours
 #   make check-san  the same tests with programs that have sanitizers, built into build/san; mutants are left out
 #   make check-kernels  the tests that depend on the kernel most, on those of Debian 11, 12 and 13 in virtual machines;
 #                   SUITE=whole for all system tests, KERNELS=bullseye for one
