@@ -17,7 +17,6 @@
 #include "agent/daemon/gatekeeper.h"
 #include "agent/daemon/lifecycle.h"
 #include "agent/daemon/mode.h"
-#include "agent/daemon/record.h"
 #include "agent/daemon/restore.h"
 #include "agent/daemon/service.h"
 #include "agent/daemon/sessions.h"
@@ -204,8 +203,7 @@ static int on_time(sd_event_source *source, uint64_t usec, void *userdata)
 		return 0;
 	}
 	lifecycle_follow_clock(agent, &now);
-	if (lifecycle_expire(agent) == 0)
-		record_time(agent, now.wall_usec);
+	lifecycle_note_time(agent);
 	(void)sd_event_source_set_time_relative(agent->time_source, NOTE_TIME_USEC);
 	(void)sd_event_source_set_enabled(agent->time_source, SD_EVENT_ONESHOT);
 	return 0;
@@ -385,9 +383,11 @@ int agent_new(sd_event *event, const char *config_path, struct config *config, s
 
 static void agent_stop(struct agent *agent)
 {
-	const uint64_t now_usec = clock_realtime_usec();
 	int status;
 
+	/* Before the gate goes: to end a grant may put back what is missing of it. */
+	if (agent->server && agent->audit)
+		lifecycle_note_time(agent);
 	if (agent->gate && agent->config->on_stop == ON_STOP_REMOVE) {
 		status = gate_remove(agent->gate);
 		if (status < 0 && status != -ENOENT)
@@ -401,13 +401,10 @@ static void agent_stop(struct agent *agent)
 						"ports are open",
 				});
 	}
-	if (agent->server && agent->audit) {
-		if (lifecycle_expire(agent) == 0)
-			record_time(agent, now_usec);
+	if (agent->server && agent->audit)
 		audit_write(agent->audit,
 			&(struct audit_record){
 				.type = AUDIT_AGENT_STOPPED, .message = "jitgated stopped" });
-	}
 }
 
 struct agent *agent_free(struct agent *agent)

@@ -16,6 +16,10 @@
 /* What there was no memory for is tried again. */
 #define AGAIN_USEC (100 * USEC_PER_MSEC)
 
+/* So many grants end at once, then others have their turn: the gate, if it was taken away, and the
+ * watchdog. */
+#define DUE_MAX 128
+
 /* What the wall clock has been slewed by changes nothing as long as it is less. */
 #define SLEWED_USEC_MAX ((int64_t)USEC_PER_SEC / 2)
 
@@ -201,9 +205,10 @@ static void expire(struct agent *agent, struct grant *grant, const struct moment
 }
 
 struct due {
-	struct grant **items;
-	size_t n;
+	struct grant *items[DUE_MAX];
+	size_t n; /* also those for which there is no room */
 	uint64_t now_usec;
+	int64_t next_expires; /* of those that are not due */
 };
 
 static int collect_due(struct registry_entry *entry, void *userdata)
@@ -211,27 +216,57 @@ static int collect_due(struct registry_entry *entry, void *userdata)
 	struct due *due = userdata;
 	struct grant *grant = entry->grant;
 
-	if (grant && grant_is_live(grant) && grant->deadline_usec <= due->now_usec &&
-		!grant->withdrawn && !entry->revoked)
-		due->items[due->n++] = grant;
+	if (!grant || !grant_is_live(grant) || grant->withdrawn || entry->revoked)
+		return 0;
+	if (grant->deadline_usec > due->now_usec) {
+		if (grant->document->expires < due->next_expires)
+			due->next_expires = grant->document->expires;
+		return 0;
+	}
+	if (due->n < DUE_MAX)
+		due->items[due->n] = grant;
+	due->n++;
 	return 0;
 }
 
-int lifecycle_expire(struct agent *agent)
+/* The wall clock may have passed an end that CLOCK_BOOTTIME has not: it is slewed, and two readings
+ * are never of one moment. What is noted must not say that it was told. */
+static void note_time(struct agent *agent, const struct due *due, const struct moment *now)
+{
+	uint64_t usec = now->wall_usec;
+
+	if (due->next_expires <= moment_seconds(now))
+		usec = (uint64_t)due->next_expires * USEC_PER_SEC - 1;
+	record_time(agent, usec);
+}
+
+/* Ends some of the grants whose time is over; returns how many are left. The time is noted once
+ * there are none: where some have ended, or in any case. */
+static size_t expire_some(struct agent *agent, bool note)
 {
 	const struct moment now = moment_now();
-	struct due due = { .now_usec = now.boot_usec };
+	struct due due = { .now_usec = now.boot_usec, .next_expires = INT64_MAX };
 
-	due.items = calloc(registry_count_live(agent->registry) + 1, sizeof(struct grant *));
-	if (!due.items)
-		return -ENOMEM;
 	(void)registry_foreach(agent->registry, collect_due, &due);
-	for (size_t i = 0; i < due.n; i++)
+	for (size_t i = 0; i < due.n && i < DUE_MAX; i++)
 		expire(agent, due.items[i], &now);
-	free(due.items);
-	if (due.n > 0)
-		record_time(agent, now.wall_usec);
+	if (due.n > DUE_MAX)
+		return due.n - DUE_MAX;
+	if (due.n > 0 || note)
+		note_time(agent, &due, &now);
 	return 0;
+}
+
+void lifecycle_expire(struct agent *agent)
+{
+	while (expire_some(agent, false) > 0)
+		;
+}
+
+void lifecycle_note_time(struct agent *agent)
+{
+	while (expire_some(agent, true) > 0)
+		;
 }
 
 static void grant_begin(struct agent *agent, struct grant *grant)
@@ -253,7 +288,6 @@ static void grant_begin(struct agent *agent, struct grant *grant)
 
 static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
-	const struct moment now = moment_now();
 	struct agent *agent = userdata;
 	const char *id = NULL;
 	struct registry_entry *entry;
@@ -272,12 +306,12 @@ static int on_grant_timer(sd_event_source *source, uint64_t usec, void *userdata
 	else if (entry->grant->outdated)
 		lifecycle_recompute(agent);
 	/* The whole of it may have passed while this machine slept, or its clock was set. */
-	else if (entry->grant->state == GRANT_ACTIVE ||
-		entry->grant->deadline_usec <= now.boot_usec) {
-		if (lifecycle_expire(agent) < 0)
-			expire(agent, entry->grant, &now);
-	} else
+	else if (entry->grant->deadline_usec <= clock_boottime_usec())
+		(void)expire_some(agent, false);
+	else if (entry->grant->state == GRANT_SCHEDULED)
 		grant_begin(agent, entry->grant);
+	else
+		(void)grant_set_timer(agent, entry->grant);
 	return 0;
 }
 

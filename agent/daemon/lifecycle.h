@@ -28,8 +28,11 @@ void lifecycle_announce(struct agent *agent, const struct grant *grant, const ch
 /* The same for one that was admitted before, whose time has come since: that is recorded. */
 void lifecycle_announce_begun(struct agent *agent, const struct grant *grant);
 
-/* Ends the grants whose time is over, and then notes the time. Returns 0 or -ENOMEM. */
-int lifecycle_expire(struct agent *agent);
+/* Ends the grants whose time is over; where there are some, the time is noted then. */
+void lifecycle_expire(struct agent *agent);
+
+/* The same, and the time is noted in any case. */
+void lifecycle_note_time(struct agent *agent);
 
 /* Ends the sessions that a grant has let in, and remembers that it is done. Returns how many. */
 size_t lifecycle_kill_sessions(struct agent *agent, const char *id);

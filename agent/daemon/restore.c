@@ -480,5 +480,7 @@ int restore_finish(struct agent *agent)
 	/* Others may have taken the gate away just now: the loop puts it back. */
 	if (status == 0 && sessions_update(agent->sessions, NULL) == -ENOMEM)
 		status = -ENOMEM;
-	return status < 0 ? status : lifecycle_expire(agent);
+	if (status == 0)
+		lifecycle_expire(agent);
+	return status;
 }

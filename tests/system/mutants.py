@@ -127,6 +127,9 @@ MUTANTS = {
         "agent/daemon/lifecycle.c", replaced("registry_grant_ended(", "record_time(agent, now->wall_usec);\n"
                                              "\tregistry_grant_ended(", "expire"),
         "each_call_of_an_end"),
+    "an end noted that is not told": (
+        "agent/daemon/lifecycle.c", replaced("if (due->next_expires <= moment_seconds(now))", "if (false)"),
+        "wall_clock_has_passed"),
     "a lost ledger not told": (
         "agent/daemon/restore.c", replaced("begin_ledger(agent);", ""), "has_lost_is_brought"),
     "a lost ledger not heard of": (

@@ -234,6 +234,28 @@ def test_killed_at_each_call_of_an_end(agent, faults):
     assert not killed and n_mended > 3
 
 
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_an_end_that_the_wall_clock_has_passed_by_itself(agent, faults, how):
+    """It is slewed, and comes to the end before CLOCK_BOOTTIME does: what is noted then does not say that it was told."""
+    agent.start()
+    ledger = agent.directory / "state" / "ledger"
+    ends = math.ceil(time.time() + lasting(1))
+    other = agent.submit(Forge(agent.key).sign(grant_claims(source=next(SOURCES), exp=ends)))["id"]
+    id = agent.submit(Forge(agent.key).sign(grant_claims(source=next(SOURCES), exp=ends + 1)))["id"]
+    n_noted = ledger.read_text().count('"clock"')
+    faults.slew_clock(1)
+    if how == "killed":
+        await_(lambda: ledger.read_text().count('"clock"') > n_noted, allowing(5), "the other's end is noted")
+        agent.kill()
+    else:
+        await_(lambda: time.time() > ends + 0.05, allowing(5), "the other's end")
+        agent.stop()
+    assert not Told(agent).n("grant_expired", id), "too late to tell"
+    agent.start()
+    await_(lambda: Told(agent).n("grant_expired", id), allowing(3), "its end is told")
+    Told(agent).assert_once(("grant_expired", id), ("grant_expired", other))
+
+
 def test_the_end_of_a_local_grant(agent):
     agent.start()
     given = agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.7")], seconds=1 + math.ceil(lasting(1)),

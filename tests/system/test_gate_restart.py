@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Restarts and reloads leave no gap: a stranger and a granted source knock all the while."""
 
+import math
+import signal
+import time
+
 import pytest
 
-from harness import Listener, await_, is_open
+from harness import Listener, allowing, await_, is_open, lasting
 from knocking import Accepting, Knocking
 from nat import NftNat
 
@@ -127,6 +131,21 @@ def test_on_stop_remove_opens_what_was_managed(world, agent):
     assert agent.stop() == 0
     assert is_open(world.stranger, world.vm.v4, 22)
     assert "jitgate" not in world.vm.run("nft", "list", "tables")
+
+
+def test_on_stop_remove_at_the_end_of_a_grant(agent):
+    """To end its sessions the gate is looked at, and must not be put back: with no daemon behind it, it shuts all out."""
+    agent.configure(on_stop="remove", ports={"ssh": {"number": 22, "on_expiry": "kill"}})
+    for n in range(1, 6):  # the signal or the end, either may be dealt with first
+        agent.start()
+        ends = math.ceil(time.time() + lasting(0.3))
+        agent.grant("22/tcp", "192.0.2.7", exp=ends)
+        agent.process.send_signal(signal.SIGSTOP)
+        agent.process.send_signal(signal.SIGTERM)
+        await_(lambda: time.time() > ends + 0.05, what="its end")
+        assert agent.stop(signal.SIGCONT) == 0
+        assert "jitgate" not in agent.namespace.run("nft", "list", "tables")
+        assert len(agent.audit("grant_expired")) == n
 
 
 @families
