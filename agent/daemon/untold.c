@@ -8,7 +8,8 @@
 #include "agent/daemon/untold.h"
 
 /* So far behind a ledger's record the log is searched for what is told of it, and twice as far as
- * there are records and ids: what starts that failed have written may lie between. */
+ * there are records and ids: what starts that failed have written may lie between. And as far as
+ * there are grants that may have ended. */
 #define SEARCHED 256
 #define BYTES_PER_LINE 4096
 
@@ -77,10 +78,11 @@ static bool is_whole(const struct untold *untold, const struct audit *audit, con
 
 /* What the log has told from that number on, as keys. Returns 1; 0 where that can't be known;
  * -ENOMEM. */
-static int read_told(const struct untold *untold, struct audit *audit, json_t *told)
+static int read_told(const struct untold *untold, const struct agent *agent, json_t *told)
 {
 	size_t n = SEARCHED + 2 * json_array_size(untold->records) +
-		2 * json_object_size(untold->ends);
+		2 * json_object_size(untold->ends) + registry_count(agent->registry);
+	struct audit *audit = agent->audit;
 	json_auto_t *list = json_array();
 	const json_t *record;
 	size_t i;
@@ -214,7 +216,7 @@ int untold_judge(struct untold *untold, struct agent *agent)
 		return 0;
 	if (untold->after == 0)
 		untold->after = untold->newest;
-	status = read_told(untold, agent->audit, told);
+	status = read_told(untold, agent, told);
 	if (status <= 0)
 		return status;
 	mark_expired(agent, told);

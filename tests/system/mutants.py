@@ -130,6 +130,8 @@ MUTANTS = {
     "an end noted that is not told": (
         "agent/daemon/lifecycle.c", replaced("if (due->next_expires <= moment_seconds(now))", "if (false)"),
         "wall_clock_has_passed"),
+    "the log compared with a few of many ends": (
+        "agent/daemon/untold.c", replaced(" + registry_count(agent->registry)", ""), "amid_many_ends"),
     "a lost ledger not told": (
         "agent/daemon/restore.c", replaced("begin_ledger(agent);", ""), "has_lost_is_brought"),
     "a lost ledger not heard of": (

@@ -234,6 +234,25 @@ def test_killed_at_each_call_of_an_end(agent, faults):
     assert not killed and n_mended > 3
 
 
+def test_killed_amid_many_ends(agent, faults):
+    """Of one moment: what is told is compared with the log, however much that is."""
+    agent.start()
+    forge, ends = Forge(agent.key), math.ceil(time.time() + lasting(4))
+    ids = []
+    with agent.connect() as connection:
+        for _ in range(400):
+            document = forge.sign(grant_claims(source=next(SOURCES), exp=ends))
+            ids.append(connection.call("Submit", document=document)["id"])
+    assert time.time() < ends, "too late to tell"
+    assert was_killed(agent, faults, 750, lambda _: await_(
+        lambda: agent.process.poll() is not None or time.time() > ends + 1, allowing(9)))
+    told = Told(agent)
+    n_told = sum(told.n("grant_expired", id) for id in ids)
+    assert 260 < n_told < 400, "that is not amid"
+    agent.start()
+    Told(agent).assert_once(*[("grant_expired", id) for id in ids])
+
+
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 def test_an_end_that_the_wall_clock_has_passed_by_itself(agent, faults, how):
     """It is slewed, and comes to the end before CLOCK_BOOTTIME does: what is noted then does not say that it was told."""
