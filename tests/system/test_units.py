@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 
 import pytest
@@ -18,6 +19,7 @@ from test_poll_tls import server_context
 from units import APPARMOR, PROGRAMS, SYSTEMD, allowed_calls, calls_made, tracing, unit_text
 
 EXPOSURE_MAX = 1.5
+GROUP = NOBODY - 1
 
 needs_analyze = pytest.mark.skipif(not shutil.which("systemd-analyze"),
                                    reason="systemd-analyze is not here")
@@ -141,6 +143,46 @@ def test_the_agent_needs_to_be_no_more_than_its_unit_says(world, confined):
     assert "can't" not in confined.log()
     for path in confined.directory.glob("*/*"):
         assert path.stat().st_uid == NOBODY
+
+
+def make_directories(root):
+    """What systemd runs as root before jitgated; below another root, and for users that there need not be."""
+    for line in re.findall(r"^ExecStartPre=\+-(.*)$", unit_text("jitgated"), re.M):
+        line = line.replace("-o jitgated -g jitgate", f"-o {NOBODY} -g {GROUP}").replace("jitgated:jitgate", f"{NOBODY}:{GROUP}")
+        subprocess.run(line.replace("/var/", f"{root}/var/"), shell=True, umask=0o027)
+
+
+def ownership(path):
+    status = path.lstat()
+    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
+
+
+def test_the_directories_of_the_agent_are_made(tmp_path):
+    """Also where nothing is below /var; and what another system's jitgated wrote, this one may read."""
+    (tmp_path / "var").mkdir()
+    make_directories(tmp_path)
+    state, log = tmp_path / "var/lib/jitgate", tmp_path / "var/log/jitgate"
+    assert ownership(state) == (NOBODY, GROUP, 0o700) and ownership(log) == (NOBODY, GROUP, 0o750)
+    assert ownership(state.parent) == ownership(log.parent) == (0, 0, 0o755)
+    (state / "ledger").touch(0o640)
+    for path in state, state / "ledger":
+        os.chown(path, 4711, 4711)
+    log.parent.chmod(0o775)
+    make_directories(tmp_path)
+    assert ownership(state) == (NOBODY, GROUP, 0o700) and ownership(state / "ledger") == (NOBODY, GROUP, 0o640)
+    assert ownership(log.parent) == (0, 0, 0o775)
+
+
+def test_a_symbolic_link_in_place_of_a_directory_gives_nothing_away(tmp_path):
+    """Where others than root may write to /var/log."""
+    (tmp_path / "var/log").mkdir(parents=True)
+    secret = tmp_path / "secret"
+    secret.mkdir(0o711)
+    (secret / "of root").touch(0o600)
+    before = ownership(secret), ownership(secret / "of root")
+    (tmp_path / "var/log/jitgate").symlink_to(secret)
+    make_directories(tmp_path)
+    assert (ownership(secret), ownership(secret / "of root")) == before
 
 
 @needs_analyze
