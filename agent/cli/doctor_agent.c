@@ -56,28 +56,58 @@ bool unit_is_enabled(const char *unit)
 	return found;
 }
 
-/* Whether a file system that is mounted at point has what is at path. */
+/* Whether a file system that is mounted at point has what is at path. Not the root: that is there
+ * first, whatever its line says. */
 static bool is_above(const char *point, const char *path)
 {
 	size_t n = strlen(point);
 
 	while (n > 0 && point[n - 1] == '/')
 		n--;
-	return strncmp(point, path, n) == 0 && (path[n] == '/' || path[n] == '\0');
+	return n > 0 && strncmp(point, path, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+/* systemd has what is of these types wait for the network, as with _netdev. */
+static bool is_of_network(const char *type)
+{
+	static const char *const types[] = { "afs", "ceph", "cifs", "davfs", "gfs", "gfs2",
+		"glusterfs", "lustre", "ncp", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "pvfs2",
+		"smb3", "smbfs", "sshfs" };
+
+	if (strncmp(type, "fuse.", 5) == 0)
+		type += 5;
+	for (size_t i = 0; i < N_ELEMENTS(types); i++)
+		if (strcmp(type, types[i]) == 0)
+			return true;
+	return false;
+}
+
+/* What makes a file system come only after jitgated, or NULL. */
+static const char *comes_late(const struct mntent *entry)
+{
+	static const char *const options[] = { "_netdev", "noauto", "x-systemd.automount" };
+
+	for (size_t i = 0; i < N_ELEMENTS(options); i++)
+		if (hasmntopt(entry, options[i]))
+			return options[i];
+	return is_of_network(entry->mnt_type) ? entry->mnt_type : NULL;
 }
 
 /* The gate comes before everything, also before a file system that may be missing or comes with the
  * network. */
 static void tell_mount(struct findings *findings, const struct mntent *entry)
 {
-	if (hasmntopt(entry, "_netdev")) {
+	const char *late = comes_late(entry);
+
+	if (late) {
 		findings_add(findings, "boot", VERDICT_WARNING,
-			"%s is mounted with _netdev: at a boot jitgated is there before it, and "
-			"finds no grants",
-			entry->mnt_dir);
+			"%s is mounted with %s: at a boot jitgated is there before it, and finds "
+			"no grants",
+			entry->mnt_dir, late);
 		findings_advise(findings,
-			"take _netdev out of its line in " FSTAB ", or have the agent's "
-			"directories elsewhere (man 5 jitgate-agent.conf)");
+			"have the agent's directories elsewhere (man 5 jitgate-agent.conf); or, "
+			"where it is on a disk of this machine, take %s out of its line in " FSTAB,
+			late);
 	} else if (hasmntopt(entry, "nofail") && !strstr(entry->mnt_opts, ORDERED)) {
 		findings_add(findings, "boot", VERDICT_WARNING,
 			"%s is mounted with nofail: at a boot jitgated may be there before it, and "

@@ -637,15 +637,18 @@ def test_what_the_next_boot_does_not_wait_for(agent, systemd, tmp_path):
     (systemd / "sysinit.target.wants" / "jitgated.service").symlink_to("/nowhere")
     state = agent.directory / "state"
     table = tmp_path / "fstab"
-    table.write_text("/dev/sda1 / ext4 defaults 0 1\n"
+    table.write_text("/dev/sda1 / ext4 nofail,_netdev 0 1\n"
                      f"/dev/sdb1 {state} ext4 nofail,x-systemd.before=jitgated.service 0 2\n"
                      f"/dev/sdc1 {agent.directory} ext4 noatime,nofail 0 2\n/dev/sdd1 {state}s ext4 nofail 0 2\n"
                      f"/dev/sde1 {agent.directory / 'log'} ext4 defaults,nofail,_netdev 0 2\n"
+                     f"server:/state {state} nfs4 x-systemd.before=jitgated.service 0 0\n"
+                     f"/dev/sdg1 {state} ext4 nofail,x-systemd.automount 0 2\n"
                      "/dev/sdf1 none swap nofail 0 0\n")
     subprocess.run(["mount", "--bind", table, "/etc/fstab"], check=True)
     try:
-        well, optional, late = doctor(agent).of("boot")
+        well, optional, late, *later = doctor(agent).of("boot")
         assert well["verdict"] == OK and optional["verdict"] == late["verdict"] == WARNING
+        assert [re.search(r" with (\S+): ", finding["message"])[1] for finding in later] == ["nfs4", "x-systemd.automount"]
         assert optional["message"].startswith(f"{agent.directory} is mounted with nofail")
         assert "x-systemd.before=jitgated.service" in optional["advice"]
         assert late["message"].startswith(f"{agent.directory / 'log'} is mounted with _netdev")
