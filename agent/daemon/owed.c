@@ -31,10 +31,15 @@ static int on_again(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
+bool owed_is(const json_t *record)
+{
+	return json_object_get(record, "revoked") || json_object_get(record, "revokes") ||
+		json_object_get(record, "policy");
+}
+
 void owed_add(struct agent *agent, json_t *record)
 {
-	if (!json_object_get(record, "revoked") && !json_object_get(record, "revokes") &&
-		!json_object_get(record, "policy"))
+	if (!owed_is(record))
 		return;
 	if (!agent->owed) {
 		agent->owed = json_array();

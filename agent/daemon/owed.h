@@ -9,6 +9,9 @@
 
 #include "agent/daemon/agent.h"
 
+/* Is it of what closes? */
+bool owed_is(const json_t *record);
+
 /* Takes a record (borrowed) that the runtime ledger alone has; one that closes nothing is passed
  * over. */
 void owed_add(struct agent *agent, json_t *record);

@@ -152,6 +152,23 @@ static int append_all(struct ledger *ledger, const json_t *records)
 	return status;
 }
 
+/* What closes, also until the reboot: the next start may find another ledger, where its file system
+ * came a moment after this one. Told of it is by the first. */
+static void keep_beside(struct agent *agent, const json_t *records)
+{
+	json_t *record;
+	size_t i;
+
+	json_array_foreach (records, i, record) {
+		json_auto_t *copy = owed_is(record) ? json_copy(record) : NULL;
+
+		if (!copy || !agent->runtime)
+			continue;
+		(void)json_object_del(copy, "sequence");
+		(void)ledger_append(agent->runtime, copy);
+	}
+}
+
 int record_keep_all(struct agent *agent, json_t *records)
 {
 	json_auto_t *owned = records;
@@ -168,6 +185,7 @@ int record_keep_all(struct agent *agent, json_t *records)
 		if (status == 0)
 			status = ledger_sync(agent->ledger);
 		if (status == 0) {
+			keep_beside(agent, owned);
 			(void)owed_settle(agent); /* it can be written */
 			return 0;
 		}

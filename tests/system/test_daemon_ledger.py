@@ -202,10 +202,14 @@ def test_a_grant_that_is_signed_but_wide_is_judged_anew(agent):
 
 def test_a_revocation_line_that_was_removed(filled):
     """Not protected: who may write here could as well change the gate. The audit log still tells of it,
-    and the grant ends when its document says."""
+    and the grant ends when its document says. Until a reboot it is known from the runtime directory, too."""
     agent = filled
-    write_records(agent, [r for r in read_records(agent) if "revokes" not in r])
+    records = [r for r in read_records(agent) if "revokes" not in r]
+    write_records(agent, records)
     agent.start()
+    assert active(agent) == ["a", "c"]
+    agent.kill()
+    start_with(agent, "".join(json.dumps(record) + "\n" for record in records).encode())
     assert active(agent) == ["a", "b", "c"]
     assert_as_granted(agent)
     assert [r["grant"] for r in agent.audit("grant_revoked")] == ["b"]
@@ -235,6 +239,30 @@ def test_an_expired_grant_does_not_come_back_by_the_ledger(agent):
     start_with(agent, content)
     assert active(agent) == [] and granted(agent.namespace) == []
     assert agent.refusal(document) == "expired"
+
+
+@pytest.mark.parametrize("how", ["by document", "by root"])
+def test_a_revocation_outlives_a_state_directory_that_comes_late(agent, how):
+    """Its file system was not there yet at the boot; a restart finds the grant in it."""
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="g")
+    agent.kill()
+    state, late = agent.directory / "state", agent.directory / "late"
+    state.rename(late)
+    agent.start()
+    if how == "by document":
+        agent.revoke("g")
+    else:
+        agent.grant("22/tcp", "192.0.2.7", jti="g")
+        agent.call("Revoke", id="g", reason="test")
+    agent.kill()
+    state.rename(agent.directory / "beneath")
+    late.rename(state)
+    for _ in range(2):
+        agent.start()
+        assert granted(agent.namespace) == [] and active(agent) == []
+        assert len(agent.audit("grant_revoked")) <= 1
+        agent.kill()
 
 
 def test_local_grants_end_at_a_reboot(agent):
