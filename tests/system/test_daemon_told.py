@@ -219,7 +219,7 @@ def test_killed_at_each_call_of_an_end(agent, faults):
     agent.start()
     forge, n_mended = Forge(agent.key), 0
     for at in range(1, CALLS_MAX):
-        ends = math.ceil(time.time() + lasting(0.5))
+        ends = math.ceil(time.time() + lasting(1))
         ids = [agent.submit(forge.sign(grant_claims(source=next(SOURCES), exp=ends)))["id"] for _ in range(3)]
         killed = was_killed(agent, faults, at, lambda _: await_(
             lambda: agent.process.poll() is not None or time.time() > ends + 0.3, allowing(5)))
