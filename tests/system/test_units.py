@@ -158,7 +158,7 @@ def ownership(path):
 
 
 def test_the_directories_of_the_agent_are_made(tmp_path):
-    """Also where nothing is below /var; and what another system's jitgated wrote, this one may read."""
+    """Also where nothing is below /var; and those of another system's jitgated, whose files are for root to give."""
     (tmp_path / "var").mkdir()
     make_directories(tmp_path)
     state, log = tmp_path / "var/lib/jitgate", tmp_path / "var/log/jitgate"
@@ -169,7 +169,7 @@ def test_the_directories_of_the_agent_are_made(tmp_path):
         os.chown(path, 4711, 4711)
     log.parent.chmod(0o775)
     make_directories(tmp_path)
-    assert ownership(state) == (NOBODY, GROUP, 0o700) and ownership(state / "ledger") == (NOBODY, GROUP, 0o640)
+    assert ownership(state) == (NOBODY, GROUP, 0o700) and ownership(state / "ledger") == (4711, 4711, 0o640)
     assert ownership(log.parent) == (0, 0, 0o775)
 
 
