@@ -98,7 +98,9 @@ def test_a_clean_stop_that_removes(machine):
     network = machine.network
     machine.boot()
     assert not machine.is_open(network.stranger)
+    pid = machine.main_pid("jitgated")
     kill(machine)
+    await_(lambda: machine.main_pid("jitgated") not in (0, pid), 20, "it is started again")
     machine.await_active()
     assert not machine.is_open(network.stranger)
     machine.systemctl("stop", "jitgated")
