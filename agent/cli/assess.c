@@ -21,6 +21,7 @@ struct assessment {
 	const struct survey *survey;
 	struct exposure *exposures;
 	size_t n;
+	size_t n_others; /* after these: at ports that are not for management */
 };
 
 static struct exposure *find(struct assessment *assessment, uint16_t port, uint8_t l4proto)
@@ -106,7 +107,7 @@ static void judge_listener(
 			judge(survey, exposure, families[i]);
 }
 
-static void add_listener(struct assessment *assessment, size_t i)
+static void add_listener(struct assessment *assessment, size_t i, bool of_management)
 {
 	const struct survey *survey = assessment->survey;
 	const struct listener *listener = &survey->listeners.listeners[i];
@@ -115,10 +116,12 @@ static void add_listener(struct assessment *assessment, size_t i)
 	struct exposure *exposure;
 
 	if (!service &&
-		!survey_find_managed(survey, listener->port,
+		survey_find_managed(survey, listener->port,
 			listener->l4proto == IPPROTO_TCP ? PROTOCOL_TCP : PROTOCOL_UDP))
+		service = "other";
+	if (of_management != (service != NULL))
 		return;
-	exposure = add(assessment, listener->port, listener->l4proto, service ? service : "other");
+	exposure = add(assessment, listener->port, listener->l4proto, service);
 	if (!exposure)
 		return;
 	if (survey->names[i][0])
@@ -159,6 +162,8 @@ static int compare_exposures(const void *a, const void *b)
 {
 	const struct exposure *x = a, *y = b;
 
+	if (!x->service != !y->service)
+		return x->service ? -1 : 1;
 	if (x->answer != y->answer)
 		return x->answer < y->answer ? -1 : 1;
 	return (int)x->port - (int)y->port;
@@ -167,8 +172,10 @@ static int compare_exposures(const void *a, const void *b)
 static void assess(struct assessment *assessment)
 {
 	for (size_t i = 0; i < assessment->survey->listeners.n; i++)
-		add_listener(assessment, i);
+		add_listener(assessment, i, true);
 	services_foreach(add_published, assessment);
+	for (size_t i = 0; i < assessment->survey->listeners.n; i++)
+		add_listener(assessment, i, false);
 	for (size_t i = 0; i < assessment->n; i++) {
 		exposure_assess(&assessment->exposures[i]);
 		text_make_printable(assessment->exposures[i].process);
@@ -177,6 +184,22 @@ static void assess(struct assessment *assessment)
 	if (assessment->n > 0)
 		qsort(assessment->exposures, assessment->n, sizeof(*assessment->exposures),
 			compare_exposures);
+	while (assessment->n > 0 && !assessment->exposures[assessment->n - 1].service) {
+		assessment->n--;
+		assessment->n_others++;
+	}
+}
+
+/* The next one that may be open to anyone, from i on; NULL: there is none. */
+static const struct exposure *next_other(const struct assessment *assessment, size_t *i)
+{
+	while (*i < assessment->n_others) {
+		const struct exposure *e = &assessment->exposures[assessment->n + (*i)++];
+
+		if (e->answer == ANSWER_NOT_CONFIGURED)
+			return e;
+	}
+	return NULL;
 }
 
 static bool has_proposal(const struct assessment *assessment)
@@ -214,6 +237,20 @@ static json_t *proposal_json(const struct assessment *assessment)
 	return fclose(file) == 0 ? json_string(text) : NULL;
 }
 
+static json_t *others_json(const struct assessment *assessment)
+{
+	json_t *others = json_array();
+	const struct exposure *e;
+
+	for (size_t i = 0; (e = next_other(assessment, &i));)
+		json_array_append_new(others,
+			json_pack("{s:i, s:s, s:s?, s:s, s:s}", "port", e->port, "protocol",
+				e->l4proto == IPPROTO_TCP ? "TCP" : "UDP", "process",
+				e->process[0] ? e->process : NULL, "addresses", e->addresses,
+				"reason", e->reason));
+	return others;
+}
+
 static int print_json(const struct assessment *assessment)
 {
 	json_auto_t *answers = json_array(), *whole = NULL;
@@ -229,8 +266,8 @@ static int print_json(const struct assessment *assessment)
 				    "answer", answer_name(e->answer), "reason", e->reason)) < 0)
 			return output_failure(-ENOMEM);
 	}
-	whole = json_pack("{s:O, s:s, s:o}", "answers", answers, "note", ELSEWHERE, "proposal",
-		proposal_json(assessment));
+	whole = json_pack("{s:O, s:o, s:s, s:o}", "answers", answers, "others",
+		others_json(assessment), "note", ELSEWHERE, "proposal", proposal_json(assessment));
 	return output_json(whole);
 }
 
@@ -262,12 +299,30 @@ static void print_list(
 		putchar('\n');
 }
 
+static void print_others(const struct cli *cli, const struct assessment *assessment)
+{
+	const struct exposure *e;
+	size_t n = 0;
+
+	for (size_t i = 0; (e = next_other(assessment, &i));) {
+		if (n++ == 0)
+			output_line(cli, STYLE_HEADING,
+				"Also open, at ports that are not for management; a [port] section "
+				"guards any");
+		output_line(cli, STYLE_PLAIN, "  %u/%s: %s", e->port,
+			e->l4proto == IPPROTO_TCP ? "tcp" : "udp", e->reason);
+	}
+	if (n > 0)
+		putchar('\n');
+}
+
 static int print(const struct cli *cli, const struct assessment *assessment)
 {
 	for (enum answer answer = ANSWER_CONFIGURED; answer <= ANSWER_UNSUPPORTED; answer++)
 		print_list(cli, assessment, answer);
 	if (assessment->n == 0)
-		output_line(cli, STYLE_GOOD, "No management port is open here.");
+		output_line(cli, STYLE_GOOD, "No management port is open here.\n");
+	print_others(cli, assessment);
 	output_line(cli, STYLE_PLAIN, "%s", ELSEWHERE);
 	if (!assessment->survey->is_root)
 		output_line(cli, STYLE_PLAIN,
@@ -327,7 +382,8 @@ const struct command command_assess = {
 	.text = "Looks at what listens on this machine's management ports (ssh, on whatever "
 		"port, RDP, WinRM, VNC, databases, Docker and the like), and sorts it: "
 		"configured; not configured, where just-in-time access would help; "
-		"unsupported, where nobody reaches it or everyone is refused anyway. Each has "
+		"unsupported, where nobody reaches it or everyone is refused anyway. What is "
+		"open at other ports is listed, too. Each has "
 		"its reason: the host's own rules are read for it, as far as they can be told "
 		"by reading. --propose prints a configuration, for three hours at most, that "
 		"begins with mode = audit, or what to add to one that is there. Works without an "

@@ -22,11 +22,11 @@ enum answer {
 #define EXPOSURES_MAX 1024
 #define ADDRESSES_TEXT_MAX 256
 
-/* A management port on which something waits, and what is known about who gets to it. */
+/* A port on which something waits, and what is known about who gets to it. */
 struct exposure {
 	uint16_t port;
 	uint8_t l4proto;
-	const char *service; /* "ssh" */
+	const char *service; /* "ssh"; NULL: none that one manages machines by, and not managed */
 	char process[PROCESS_NAME_MAX]; /* "": not known */
 	char addresses[ADDRESSES_TEXT_MAX]; /* "0.0.0.0, ::1" */
 	bool is_outward; /* more than this host itself may reach it */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Azure's three answers, for real listeners behind real rules; the proposal is a configuration that works."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -27,6 +28,7 @@ def test_open_loopback_and_what_is_no_management_port(world, agent, outside, tmp
     Listener(world.vm, "::1", 6379)
     Listener(world.vm, "::", 5432)
     Listener(world.vm, "0.0.0.0", 8080)
+    Listener(world.vm, "127.0.0.1", 8081)
     Udp(world.vm, "0.0.0.0", 161)
     agent.configure(ports={})
     answers = assess(agent)
@@ -38,6 +40,14 @@ def test_open_loopback_and_what_is_no_management_port(world, agent, outside, tmp
     assert answers["22/tcp"]["addresses"] == "0.0.0.0, ::"
     assert answers["6379/tcp"]["answer"] == UNSUPPORTED
     assert "127.0.0.1, ::1" in answers["6379/tcp"]["reason"]
+    other, = json.loads(run(agent, "assess", "--json").stdout)["others"]
+    assert (other["port"], other["protocol"], other["addresses"]) == (8080, "TCP", "0.0.0.0")
+    assert "nothing on this host refuses strangers" in other["reason"]
+    said = run(agent, "assess").stdout
+    assert "not for management" in said and "8080/tcp: " in said and "8081/tcp" not in said
+    agent.configure(ports={"web": {"number": 8080}})
+    assert assess(agent)["8080/tcp"]["service"] == "other"
+    assert not json.loads(run(agent, "assess", "--json").stdout)["others"]
 
 
 def test_managed(world, agent, outside):
