@@ -304,6 +304,7 @@ def test_a_ledger_is_written_anew_when_most_of_it_is_over(agent):
     agent.kill()
     clock = max(record.get("clock", 0) for record in read_records(agent)) / 1e6
     assert clock > claims["exp"], "the latest time seen is in it"
+    (agent.directory / "run" / "ledger").unlink()  # as after a reboot
     agent.start()
     assert active(agent) == ["kept"] and managed(agent) == [22, 8080]
     assert agent.refusal(forge.sign(grant_claims(jti="never-came"))) == "revoked"
