@@ -9,6 +9,7 @@
 #include <systemd/sd-id128.h>
 
 #include "agent/common/last_good.h"
+#include "agent/common/memory.h"
 #include "agent/common/settings.h"
 #include "agent/common/times.h"
 #include "agent/daemon/agent.h"
@@ -298,6 +299,13 @@ static int restore(struct agent *agent)
 	return status;
 }
 
+/* What OpenSSL makes once it does not make again where it had no memory for it: nothing would
+ * verify until the next start. */
+static int check_memory(void)
+{
+	return memory_n_failed() > 0 ? -ENOMEM : 0;
+}
+
 static int agent_start(struct agent *agent)
 {
 	sd_id128_t boot;
@@ -340,7 +348,11 @@ static int agent_start(struct agent *agent)
 	if (status == 0)
 		status = clock_watch(agent->event, on_clock, agent, &agent->clock_source);
 	if (status == 0)
+		status = check_memory();
+	if (status == 0)
 		status = restore(agent);
+	if (status == 0)
+		status = check_memory();
 	if (status == 0)
 		status = watch_catching_up(agent);
 	if (status < 0)
