@@ -39,6 +39,7 @@ void untold_note(struct untold *untold, const struct agent *agent, json_t *recor
 /*
  * Once all records are read: compares them with the log. Tells of the revocations and policies that
  * were admitted, and marks the entries of grants of which something is untold: that is told once
- * the gate is as it says; and of those of which an end was told that is not noted. Returns 0 or -ENOMEM.
+ * the gate is as it says; and of those of which an end was told that is not noted. Returns 0 or
+ * -ENOMEM.
  */
 int untold_judge(struct untold *untold, struct agent *agent);
