@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,7 @@ struct faults {
 	volatile uint32_t n_calls;
 	volatile uint32_t n_failed;
 	char only[16]; /* the system call by that name alone; or "" */
+	uint32_t only_from, only_to; /* allocations for the program's code there alone; or 0 */
 	char where[96]; /* the first that failed */
 	volatile int64_t ahead_seconds; /* of the machine's wall clock */
 };
@@ -174,7 +176,8 @@ static int system_call_error(int number)
 		error = calls[i].errors[faults->choice % ERRORS_MAX];
 		if (!error)
 			error = calls[i].errors[0];
-		return error == EINTR && n_failed > 1 ? 0 : error; /* an interruption is over at once */
+		/* An interruption is over at once. */
+		return error == EINTR && n_failed > 1 ? 0 : error;
 	}
 	return 0;
 }
@@ -214,7 +217,7 @@ static int catch_system_calls(void)
 		__stop_exempt - __start_exempt, &faults->trap);
 }
 
-/* A sanitizer looks for leaks at the end, with signals blocked: SIGSYS would kill the program there. */
+/* A sanitizer looks for leaks at the end, with signals blocked: SIGSYS would kill the program. */
 static void end(void)
 {
 	faults->trap = 0;
@@ -235,28 +238,49 @@ __attribute__((constructor)) static void begin(void)
 }
 
 /* Where in which object the caller is, for addr2line. */
-static void note_caller(const void *caller)
+struct place {
+	const char *object;
+	ptrdiff_t offset;
+};
+
+static struct place place_of(const void *caller)
 {
 	Dl_info info = {};
 
-	if (dladdr(caller, &info) && info.dli_fname)
-		snprintf(faults->where, sizeof(faults->where), "%s+0x%tx",
-			strrchr(info.dli_fname, '/') ? strrchr(info.dli_fname, '/') + 1
-						     : info.dli_fname,
-			(const char *)caller - (const char *)info.dli_fbase - 1);
+	if (!dladdr(caller, &info) || !info.dli_fname)
+		return (struct place){ "", 0 };
+	return (struct place){
+		strrchr(info.dli_fname, '/') ? strrchr(info.dli_fname, '/') + 1 : info.dli_fname,
+		(const char *)caller - (const char *)info.dli_fbase - 1,
+	};
+}
+
+static int counts(const void *caller)
+{
+	struct place place;
+
+	if (faults->only_to == 0)
+		return 1;
+	place = place_of(caller);
+	return strcmp(place.object, PROGRAM) == 0 && place.offset >= faults->only_from &&
+		place.offset < faults->only_to;
 }
 
 static int allocation_fails(const void *caller)
 {
 	int n_failed;
 
-	if (!faults || !faults->memory)
+	if (!faults || !faults->memory || !counts(caller))
 		return 0;
 	n_failed = count_and_judge();
 	if (n_failed == 0)
 		return 0;
-	if (n_failed == 1)
-		note_caller(caller);
+	if (n_failed == 1) {
+		const struct place place = place_of(caller);
+
+		snprintf(faults->where, sizeof(faults->where), "%s+0x%tx", place.object,
+			place.offset);
+	}
 	errno = ENOMEM;
 	return 1;
 }

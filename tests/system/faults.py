@@ -4,10 +4,15 @@
 import collections
 import contextlib
 import ctypes
+import functools
 import mmap
 import os
 import pathlib
+import re
 import struct
+import subprocess
+
+from harness import BUILD
 
 PIDFD_GETFD = 438  # <asm-generic/unistd.h>
 CLOCK_WATCH_FLAGS = 3  # TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET
@@ -15,14 +20,15 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 # kind: "memory" or "system"; at: which call of those made while it is armed fails, from 1, or 0 for none;
 # lasting: all that follow fail too; choice: which of a call's errors; kills: instead, it kills the program
-# before the call is made; only: of system calls, those of this name alone count.
+# before the call is made; only: of system calls, those of this name alone count, of allocations those that this
+# function of jitgated's asks for.
 Fault = collections.namedtuple("Fault", "kind at lasting choice kills only",
                                defaults=(0, False, 0, False, ""))
 
 
 class Faults:
-    _LAYOUT = struct.Struct("=5B3x3I16s96s")
-    _CLOCK, _CLOCK_AT = struct.Struct("=q"), 136
+    _LAYOUT = struct.Struct("=5B3x3I16s2I96s")
+    _CLOCK, _CLOCK_AT = struct.Struct("=q"), 144
 
     def __init__(self, directory, library):
         path = directory / "faults"
@@ -37,8 +43,10 @@ class Faults:
     def arm(self, fault):
         """From now on calls count."""
         self.disarm()
+        is_function = fault.only and fault.kind == "memory"
         self._LAYOUT.pack_into(self._page, 0, 0, 0, fault.lasting, fault.choice, fault.kills,
-                               fault.at, 0, 0, fault.only.encode(), b"")
+                               fault.at, 0, 0, b"" if is_function else fault.only.encode(),
+                               *(code_of(fault.only) if is_function else (0, 0)), b"")
         self._page[0 if fault.kind == "system" else 1] = 1
 
     def disarm(self):
@@ -79,11 +87,20 @@ class Faults:
     @property
     def where(self):
         """The call that failed first: a system call's name, or what asked for memory."""
-        return self._fields[9].rstrip(b"\0").decode()
+        return self._fields[11].rstrip(b"\0").decode()
 
     @property
     def failed_for_memory(self):
         return "+0x" in self.where
+
+
+@functools.cache
+def code_of(function):
+    """Where in jitgated it begins and ends."""
+    symbols = subprocess.run(["nm", "-S", os.path.join(BUILD, "jitgated")], check=True,
+                             capture_output=True, text=True).stdout
+    (begin, size), = re.findall(rf"^(\w+) (\w+) t {function}$", symbols, re.MULTILINE)
+    return int(begin, 16), int(begin, 16) + int(size, 16)
 
 
 def clock_watch(pid):

@@ -136,6 +136,9 @@ MUTANTS = {
         "agent/daemon/restore.c", replaced("begin_ledger(agent);", ""), "has_lost_is_brought"),
     "a lost ledger not heard of": (
         "agent/poll/events.c", replaced('"ledger_damaged"', '"nothing"'), "has_lost_is_brought"),
+    "a start without OpenSSL's memory": (
+        "agent/daemon/agent.c", replaced("memory_n_failed() > 0", "false", "check_memory"),
+        "openssl_lacks_memory"),
     "sessions forgotten unasked": (
         "nft/gate.c", replaced(
             "elements_find_flow(gate->netlink, flow_set(&flows[i]), &flows[i])", "0"),

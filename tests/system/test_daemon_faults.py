@@ -570,3 +570,14 @@ def test_a_loop_that_fails_leaves_the_gate(life):
         life.settle()
         if life.faults.where == "timerfd_settime" and life.n_exits:
             break
+
+
+def test_a_start_in_which_openssl_lacks_memory_is_none(life):
+    """OpenSSL does not make again what it could not make at its first use: that process would verify nothing."""
+    phase, openssl = Starting(), Fault("memory", only="crypto_allocate")
+    assert try_once(life, phase, openssl) == (False, None)
+    n_calls, n_starts = life.faults.n_calls, 16
+    for at in range(1, n_calls, n_calls // n_starts):
+        n_exits = life.n_exits
+        assert try_once(life, phase, openssl._replace(at=at)) == (True, None)
+        assert life.n_exits == n_exits + 1, f"call {at} of {n_calls}: it lives"
