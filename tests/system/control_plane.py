@@ -176,7 +176,7 @@ class Server:
         return token
 
     def await_known(self, method, path, token):
-        """The server learns what another process wrote from the store, a moment later."""
+        """Where servers share etcd, they learn of it a moment later."""
         end = time.monotonic() + 10
         while self.call(method, path, token=token).status == 401:
             assert time.monotonic() < end

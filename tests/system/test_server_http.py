@@ -5,6 +5,7 @@ import os
 import pathlib
 import resource
 import shutil
+import signal
 import socket
 import ssl
 import stat
@@ -233,6 +234,24 @@ def test_tokens_outlive_a_kill(server):
     await_(lambda: server.metric("jitgate_server_tokens") == 0, 10)
     assert server.run("token", "list").stdout == ""
     assert server.run("token", "revoke", kept[:12], check=False).returncode == 1
+
+
+def test_a_token_is_good_and_gone_when_its_command_says_so(server):
+    """Also where the server learns of it and of its use in the same moment."""
+    server.start()
+    connection = server.connect()
+    for _ in range(5):
+        server.process.send_signal(signal.SIGSTOP)
+        token = server.token()
+        request = f"GET /v1/vms HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+        connection.send(request)
+        server.process.send_signal(signal.SIGCONT)
+        assert connection.answer().status == 200
+        server.process.send_signal(signal.SIGSTOP)
+        server.run("token", "revoke", server.run("token", "list").stdout[:12])
+        connection.send(request)
+        server.process.send_signal(signal.SIGCONT)
+        assert connection.answer().status == 401
 
 
 def test_a_token_is_nowhere_in_the_state(server):

@@ -232,11 +232,21 @@ static int on_run(sd_event_source *source, uint64_t usec, void *userdata)
 	return 0;
 }
 
+/* Watches are told before anything else is looked at: who uses what another process has made or
+ * taken away, and was told so, comes later. */
 static int on_change(sd_event_source *source, const struct inotify_event *event, void *userdata)
 {
+	struct sqlite *sqlite = userdata;
+
 	(void)source;
 	(void)event;
-	sqlite_schedule(userdata);
+	sqlite->is_running = true;
+	(void)sqlite_tell(sqlite); /* the turn tells what this could not */
+	sqlite->is_running = false;
+	if (sqlite->is_freed)
+		sqlite_destroy(sqlite);
+	else
+		sqlite_schedule(sqlite);
 
 	return 0;
 }
@@ -312,8 +322,12 @@ static int sqlite_add_sources(struct sqlite *sqlite)
 	if (r < 0)
 		return r;
 
-	return sd_event_add_inotify(sqlite->event, &sqlite->changes, sqlite->database->wal_path,
+	r = sd_event_add_inotify(sqlite->event, &sqlite->changes, sqlite->database->wal_path,
 		IN_ATTRIB | IN_CLOSE_WRITE, on_change, sqlite);
+	if (r < 0)
+		return r;
+
+	return sd_event_source_set_priority(sqlite->changes, SD_EVENT_PRIORITY_IMPORTANT);
 }
 
 int sqlite_open(sd_event *event, const char *path, struct store **ret, char **ret_error)
