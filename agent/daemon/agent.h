@@ -49,6 +49,7 @@ struct agent {
 	struct access_map *access;
 	struct sessions *sessions;
 	uint64_t latest_usec; /* of the wall clock, ever seen */
+	uint64_t told_usec; /* of it: ends up to then have been told of, as a ledger says */
 	uint64_t started_usec;
 	int64_t wall_ahead_usec; /* of CLOCK_BOOTTIME, when it was last looked at: shows a step */
 	int64_t timed_ahead_usec; /* the same when grants' times were last worked out */

@@ -88,7 +88,8 @@ static void compact_ledger(struct agent *agent, struct ledger *ledger, bool dura
 
 	status = ledger_read(ledger, keep_needed, &compaction, &damage);
 	if (status == 0)
-		status = durable ? json_array_append_new(records, record_clock(agent->latest_usec))
+		status = durable ? json_array_append_new(records,
+					   record_clock(agent->told_usec, agent->latest_usec))
 				 : sessions_foreach(agent->sessions, keep_session, &compaction);
 	if (status == 0)
 		status = ledger_rewrite(ledger, records);

@@ -72,9 +72,13 @@ json_t *record_killed(const char *id)
 	return json_pack("{s:s}", "killed", id);
 }
 
-json_t *record_clock(uint64_t usec)
+json_t *record_clock(uint64_t told_usec, uint64_t latest_usec)
 {
-	return json_pack("{s:I}", "clock", (json_int_t)usec);
+	json_t *record = json_pack("{s:I}", "clock", (json_int_t)told_usec);
+
+	if (latest_usec > told_usec)
+		(void)json_object_set_new(record, "at", json_integer((json_int_t)latest_usec));
+	return record;
 }
 
 static json_t *flow_to_json(const struct flow *flow)
@@ -225,8 +229,9 @@ void record_keep_runtime(struct agent *agent, json_t *record)
 
 void record_time(struct agent *agent, uint64_t now_usec)
 {
-	if (now_usec <= agent->latest_usec)
-		return;
-	agent->latest_usec = now_usec;
-	(void)record_keep(agent, record_clock(now_usec));
+	if (now_usec > agent->latest_usec)
+		agent->latest_usec = now_usec;
+	if (now_usec > agent->told_usec &&
+		record_keep(agent, record_clock(now_usec, agent->latest_usec)) == 0)
+		agent->told_usec = now_usec;
 }

@@ -43,7 +43,7 @@ json_t *record_local(
 	const struct agent *agent, json_t *claims, uint64_t at_usec, const struct grant *grant);
 json_t *record_revoked(const char *id, const char *reason, bool kill_sessions, uint64_t at_usec);
 json_t *record_killed(const char *id);
-json_t *record_clock(uint64_t usec);
+json_t *record_clock(uint64_t told_usec, uint64_t latest_usec);
 json_t *record_session(const struct flow *flow, const char *grant, const char *subject,
 	uint64_t at_usec, bool open);
 

@@ -171,6 +171,8 @@ int restoration_take(json_t *record, void *userdata)
 		agent->latest_usec = at;
 	if ((uint64_t)clock > agent->latest_usec && clock > 0)
 		agent->latest_usec = clock;
+	if ((uint64_t)clock > agent->told_usec && clock > 0)
+		agent->told_usec = clock;
 	restoration->owed = false;
 	untold_note(&restoration->untold, agent, record);
 	status = take_revoked(

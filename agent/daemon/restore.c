@@ -18,10 +18,23 @@
 #define UNREAD_USEC_MIN (10 * USEC_PER_SEC)
 #define UNREAD_USEC_MAX (600 * USEC_PER_SEC)
 
-/* Its end was told before: by the clock's last record. */
-static bool pending_is_over(const struct agent *agent, const struct pending *pending)
+/* The wall clock has been past its end. */
+static bool pending_is_past(const struct agent *agent, const struct pending *pending)
 {
 	return pending->document->expires <= (int64_t)(agent->latest_usec / USEC_PER_SEC);
+}
+
+/* And that was told: by the clock's last record. */
+static bool pending_is_over(const struct agent *agent, const struct pending *pending)
+{
+	return pending->document->expires <= (int64_t)(agent->told_usec / USEC_PER_SEC);
+}
+
+/* Those that local root gave while the clock is behind go by it. */
+static bool pending_goes_by_clock(
+	const struct agent *agent, const struct pending *pending, const struct moment *now)
+{
+	return pending->origin == GRANT_LOCAL && agent_clock_is_behind(agent, now);
 }
 
 /* May it come back where policies allow it? A revoked one stays known, so that it can't come again.
@@ -31,9 +44,7 @@ static bool pending_stands(
 {
 	if (pending->entry->revoked || agent->unread_usec > 0)
 		return false;
-	/* Those that local root gave while the clock is behind go by it. */
-	if (pending_is_over(agent, pending) &&
-		!(pending->origin == GRANT_LOCAL && agent_clock_is_behind(agent, now)))
+	if (pending_is_over(agent, pending) && !pending_goes_by_clock(agent, pending, now))
 		return false;
 	if (pending->origin == GRANT_LOCAL)
 		return pending->same_boot;
@@ -87,10 +98,14 @@ static int restore_grant(struct agent *agent, struct pending *pending, const str
 		/* Behind the clock, or behind a ledger that is not read, it is not known either, so
 		 * that it is read again later. A revocation is of use until its grant's time is
 		 * over. */
-		if (!pending->entry->revoked || pending_is_over(agent, pending))
+		if (!pending->entry->revoked || pending_is_past(agent, pending))
 			registry_drop(agent->registry, pending->entry);
 		return 0;
 	}
+	/* Back only to be told that it has ended. */
+	if (pending_is_past(agent, pending) && !pending_goes_by_clock(agent, pending, now) &&
+		pending->deadline_usec > now->boot_usec)
+		pending->deadline_usec = now->boot_usec;
 	status = grant_new(pending->document, pending->origin, &grant);
 	if (status < 0)
 		return status;
@@ -466,7 +481,7 @@ static void begin_ledger(struct agent *agent)
 				.message = message,
 				.details = json_pack("{s:b}", "lost", true),
 			});
-	(void)record_keep(agent, record_clock(agent->latest_usec));
+	(void)record_keep(agent, record_clock(agent->told_usec, agent->latest_usec));
 }
 
 int restore_finish(struct agent *agent)

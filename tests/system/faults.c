@@ -49,7 +49,7 @@ struct faults {
 	char only[16]; /* the system call by that name alone; or "" */
 	uint32_t only_from, only_to; /* allocations for the program's code there alone; or 0 */
 	char where[96]; /* the first that failed */
-	volatile int64_t ahead_seconds; /* of the machine's wall clock */
+	volatile int64_t ahead_usec; /* of the machine's wall clock */
 };
 
 static struct faults *faults;
@@ -313,7 +313,11 @@ int clock_gettime(clockid_t clock, struct timespec *ret)
 	static int (*real)(clockid_t, struct timespec *);
 	int result = REAL("clock_gettime")(clock, ret);
 
-	if (faults && clock == CLOCK_REALTIME)
-		ret->tv_sec += faults->ahead_seconds;
+	if (faults && clock == CLOCK_REALTIME) {
+		const int64_t usec = ret->tv_nsec / 1000 + faults->ahead_usec;
+
+		ret->tv_sec += usec / 1000000;
+		ret->tv_nsec = usec % 1000000 * 1000 + ret->tv_nsec % 1000;
+	}
 	return result;
 }

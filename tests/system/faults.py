@@ -63,7 +63,7 @@ class Faults:
     def slew_clock(self, seconds):
         """As if the wall clock had been slewed forward: nobody is told."""
         ahead, = self._CLOCK.unpack_from(self._page, self._CLOCK_AT)
-        self._CLOCK.pack_into(self._page, self._CLOCK_AT, ahead + seconds)
+        self._CLOCK.pack_into(self._page, self._CLOCK_AT, ahead + round(seconds * 1_000_000))
 
     def step_clock(self, watch, seconds):
         """As if the wall clock had been set forward; watch is the process's clock_watch()."""

@@ -136,6 +136,9 @@ MUTANTS = {
         "agent/daemon/restore.c", replaced("begin_ledger(agent);", ""), "has_lost_is_brought"),
     "a lost ledger not heard of": (
         "agent/poll/events.c", replaced('"ledger_damaged"', '"nothing"'), "has_lost_is_brought"),
+    "an end told of by another's record": (
+        "agent/daemon/restore.c", replaced("told_usec", "latest_usec", "pending_is_over"),
+        "another_admission_has_passed"),
     "a start without OpenSSL's memory": (
         "agent/daemon/agent.c", replaced("memory_n_failed() > 0", "false", "check_memory"),
         "openssl_lacks_memory"),

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import math
+import pathlib
 import time
 import uuid
 
@@ -17,6 +18,7 @@ from harness import allowing, await_, lasting, port_claim
 from kernel import assert_as_granted, parse_time
 
 CALLS_MAX = 200
+BOOT_ID = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
 
 # Each grant is of another: the kernel has nothing to do for one that another covers.
 SOURCES = (f"192.0.{i // 256}.{i % 256}" for i in itertools.count(1))
@@ -273,6 +275,30 @@ def test_an_end_that_the_wall_clock_has_passed_by_itself(agent, faults, how):
     agent.start()
     await_(lambda: Told(agent).n("grant_expired", id), allowing(3), "its end is told")
     Told(agent).assert_once(("grant_expired", id), ("grant_expired", other))
+
+
+@pytest.mark.parametrize("reboots", [False, True], ids=["restart", "reboot"])
+def test_an_end_that_another_admission_has_passed(agent, faults, reboots):
+    """Its record says a time at which the other has ended by the wall clock, and was not told of."""
+    agent.start()
+    forge, ends = Forge(agent.key), math.ceil(time.time() + lasting(1))
+    id = agent.submit(forge.sign(grant_claims(source=next(SOURCES), exp=ends)))["id"]
+    await_(lambda: time.time() > ends - 0.3, allowing(5), "it is about to end")
+    faults.slew_clock(0.4)
+    other = agent.submit(forge.sign(grant_claims(source=next(SOURCES))))["id"]
+    agent.kill()
+    assert not Told(agent).n("grant_expired", id), "too late to tell"
+    for _ in range(3):
+        if reboots:
+            agent.namespace.call("nft", "delete", "table", "inet", "jitgate")
+            (agent.directory / "run" / "ledger").unlink()
+            ledger = agent.directory / "state" / "ledger"
+            ledger.write_text(ledger.read_text().replace(BOOT_ID, "0" * len(BOOT_ID)))
+        agent.start()
+        await_(lambda: Told(agent).n("grant_expired", id), allowing(3), "its end is told")
+        Told(agent).assert_once(("grant_expired", id), ("grant_active", other))
+        assert is_active(agent, other)
+        agent.kill()
 
 
 def test_the_end_of_a_local_grant(agent):
