@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "agent/common/closing.h"
 #include "agent/common/strictjson.h"
 #include "agent/common/times.h"
 #include "agent/common/varlink_server.h"
@@ -91,7 +92,7 @@ void varlink_connection_close(struct varlink_connection *connection)
 	connection->idle = sd_event_source_disable_unref(connection->idle);
 	frame_reader_done(&connection->reader);
 	frame_writer_done(&connection->writer);
-	close(TAKE_FD(connection->fd));
+	close_at_once(TAKE_FD(connection->fd));
 	connection_unref(connection);
 }
 

@@ -41,12 +41,17 @@ void frame_reader_done(struct frame_reader *reader)
 
 static ssize_t socket_receive(int fd, char *bytes, size_t n_bytes, int flags)
 {
+	struct iovec part = { bytes, n_bytes };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
 	ssize_t n;
 
 	do
-		n = recv(fd, bytes, n_bytes, flags);
+		n = recvmsg(fd, &message, flags);
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
+	if (n < 0)
+		return -errno;
+	/* There were descriptors, and no room for them. */
+	return message.msg_flags & MSG_CTRUNC ? -EBADMSG : n;
 }
 
 int frame_reader_receive(

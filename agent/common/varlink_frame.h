@@ -32,7 +32,8 @@ enum {
 /*
  * Reads once. Returns FRAME_WHOLE and the message, which stays until frame_reader_done(), to be
  * called before reading on; FRAME_PART; FRAME_END where the peer will send no more; -EMSGSIZE where
- * the message is longer than n_max; -ENOMEM; -errno of recv() (-EAGAIN: nothing there).
+ * the message is longer than n_max; -EBADMSG where it brings descriptors, which are left where they
+ * are (closing.h); -ENOMEM; -errno of recv() (-EAGAIN: nothing there).
  */
 int frame_reader_receive(
 	struct frame_reader *reader, int fd, const char **ret_text, size_t *ret_n_bytes);

@@ -6,8 +6,13 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include "agent/common/closing.h"
 #include "agent/common/times.h"
 #include "agent/common/varlink_server.h"
+
+#ifndef SO_PASSRIGHTS /* Linux 6.16 */
+#define SO_PASSRIGHTS 83
+#endif
 
 #define SERVICE_INTERFACE "org.varlink.service"
 #define CONNECTIONS_RESERVED 8 /* of VARLINK_CONNECTIONS_MAX: nobody locks an administrator out */
@@ -249,7 +254,7 @@ static void server_turn_away(struct varlink_server *server)
 		close(TAKE_FD(server->spare_fd));
 	fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0)
-		close(fd);
+		close_at_once(fd);
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -258,7 +263,7 @@ static int server_on_accept(
 {
 	struct varlink_server *server = userdata;
 	_cleanup_(peer_done) struct varlink_peer peer = { 0 };
-	_cleanup_(closep) int fd = -1;
+	int fd;
 
 	(void)source;
 	(void)revents;
@@ -272,11 +277,17 @@ static int server_on_accept(
 	}
 
 	/* Whom we can't serve finds the connection closed; the listener goes on for the others. */
-	if (peer_read(fd, &peer) < 0 || !server_make_room(server, peer.uid))
-		return 0;
-	if (varlink_connection_new(server, fd, &peer) == 0)
-		TAKE_FD(fd);
+	if (peer_read(fd, &peer) < 0 || !server_make_room(server, peer.uid) ||
+		varlink_connection_new(server, fd, &peer) < 0)
+		close_at_once(fd);
 	return 0;
+}
+
+/* Whoever sends one along is told so; also where he connects before he is accepted. */
+static void refuse_descriptors(int listen_fd)
+{
+	/* Kernels before 6.16 do not know it: closing.h. */
+	(void)setsockopt(listen_fd, SOL_SOCKET, SO_PASSRIGHTS, &(int){ 0 }, sizeof(int));
 }
 
 int varlink_server_new(sd_event *event, int listen_fd, const struct varlink_service *service,
@@ -297,6 +308,10 @@ int varlink_server_new(sd_event *event, int listen_fd, const struct varlink_serv
 	server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (server->spare_fd < 0)
 		return -errno;
+	r = closing_prepare();
+	if (r < 0)
+		return r;
+	refuse_descriptors(listen_fd);
 	r = sd_event_add_io(event, &server->accept, listen_fd, EPOLLIN, server_on_accept, server);
 	if (r < 0)
 		return r;
@@ -314,7 +329,8 @@ struct varlink_server *varlink_server_free(struct varlink_server *server)
 	while (server->connections)
 		varlink_connection_close(server->connections);
 	sd_event_source_disable_unref(server->accept);
-	closep(&server->listen_fd);
+	if (server->listen_fd >= 0)
+		close_at_once(server->listen_fd);
 	closep(&server->spare_fd);
 	sd_event_unref(server->event);
 	free(server);

@@ -2,7 +2,8 @@
 
 /*
  * Preloaded into jitgated by tests: to a table that is to be owned and to persist, the kernel answers as one before 6.9
- * does. What the daemon asks for has a flag more then, which no kernel knows.
+ * does. What the daemon asks for has a flag more then, which no kernel knows. And its sockets take descriptors, as before
+ * 6.16.
  */
 
 #include <arpa/inet.h>
@@ -18,6 +19,7 @@
 #include <linux/netlink.h>
 
 #define UNKNOWN_FLAG (UINT32_C(1) << 31)
+#define PASSRIGHTS 83 /* SO_PASSRIGHTS */
 
 static void spoil(struct nlmsghdr *message)
 {
@@ -60,4 +62,16 @@ ssize_t sendto(int fd, const void *bytes, size_t n, int flags, const struct sock
 	free(copy);
 	errno = error;
 	return sent;
+}
+
+int setsockopt(int fd, int level, int option, const void *value, socklen_t n)
+{
+	int (*real)(int, int, int, const void *, socklen_t);
+
+	if (level == SOL_SOCKET && option == PASSRIGHTS) {
+		errno = ENOPROTOOPT;
+		return -1;
+	}
+	*(void **)&real = dlsym(RTLD_NEXT, "setsockopt");
+	return real(fd, level, option, value, n);
 }

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The socket: who may call what, what it bears, and what it says of itself."""
 
+import array
 import json
 import os
 import select
 import shutil
+import signal
 import socket
+import struct
 import subprocess
 import time
 
@@ -165,6 +168,47 @@ def test_silent_clients_hold_up_nobody(agent):
     for connection in silent:
         connection.socket.close()
     assert answers(agent)
+
+
+def _lingering():
+    """A TCP socket whose close waits a minute for a peer that does not read; and what keeps that peer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    sender = socket.create_connection(listener.getsockname())
+    peer, _ = listener.accept()
+    sender.setblocking(False)
+    try:
+        while sender.send(b"x" * 65536):
+            pass
+    except BlockingIOError:
+        sender.setblocking(True)
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+    return sender, (listener, peer)
+
+
+@pytest.mark.parametrize("before", [b"", b'{"method": "io.jitgate.Agent.Status"}\0'],
+                         ids=["first", "behind a call"])
+@pytest.mark.parametrize("kernel", ["today", "before 6.16"])
+def test_what_is_sent_along_holds_up_nobody(request, agent, kernel, before):
+    """The last of a socket that lingers: whoever lets go of it waits."""
+    if kernel != "today":
+        agent.environment.update(request.getfixturevalue("older_kernel"))
+    agent.start()
+    senders = [_lingering() for _ in range(3)]
+    connections = [agent.connect() for _ in senders]
+    agent.process.send_signal(signal.SIGSTOP)
+    for (sender, _), connection in zip(senders, connections):
+        try:
+            connection.socket.sendall(before)
+            connection.socket.sendmsg(
+                [b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [sender.fileno()]))])
+        except PermissionError:
+            assert kernel == "today"
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+        sender.close()
+    agent.process.send_signal(signal.SIGCONT)
+    with Varlink(agent.socket_path, timeout=5) as connection:
+        assert connection.call("Status")["mode"] == "enforce"
+    agent.stop()
 
 
 def test_connections_are_bounded(agent, people):
