@@ -12,7 +12,7 @@
 #include "agent/common/strictjson.h"
 
 #define AUDIT_FILE "/var/log/jitgate/audit.jsonl"
-#define AUDIT_LINE_BYTES_MAX (64 * 1024)
+#define AUDIT_LINE_BYTES_MAX (128 * 1024) /* agent/daemon/audit_file.h */
 #define LINES_SHOWN 50
 #define LINES_MAX 1000000
 #define ASK_TIMEOUT_MS 5000

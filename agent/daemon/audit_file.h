@@ -14,7 +14,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define AUDIT_LINE_BYTES_MAX 65536
+/* The longest message of local root may become a grant, and its prefixes be written longer than he
+ * did: "::aa:bb" as "::0.170.0.187". */
+#define AUDIT_LINE_BYTES_MAX (128 * 1024)
 #define AUDIT_HASH_HEX 64
 
 struct audit_file {

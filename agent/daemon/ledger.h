@@ -15,7 +15,8 @@
 
 #include "cleanup.h"
 
-#define LEDGER_RECORD_BYTES_MAX (64 * 1024)
+/* Local root's longest message (VARLINK_MESSAGE_BYTES_MAX), and what is put beside it. */
+#define LEDGER_RECORD_BYTES_MAX (68 * 1024)
 
 struct ledger;
 

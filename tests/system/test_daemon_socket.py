@@ -149,6 +149,37 @@ def test_oneway_gets_no_answer(agent):
         assert connection.call("ListGrants")["grants"][0]["id"] == "g"
 
 
+def _largest_grant(prefix):
+    """A call of Grant that fills the longest message there may be with what prefix() makes of two numbers."""
+    def text(numbers):
+        ports = [{"number": 22, "protocol": "TCP", "allowedSourceAddressPrefixes": [
+            prefix(0xa0 + number // 64, 0xa0 + number % 64) for number in numbers[first:first + 64]]}
+            for first in range(0, len(numbers), 64)]
+        return json.dumps({"method": "io.jitgate.Agent.Grant", "parameters": {
+            "ports": ports, "seconds": 600, "reason": "x"}}, separators=(",", ":")).encode()
+
+    n = min(64 * 64, 65536 // len(json.dumps(prefix(0xa0, 0xa0))))
+    while len(text(range(n))) > 65536:
+        n -= 1
+    return text(range(n)) + b"\0"
+
+
+@pytest.mark.parametrize("prefix", [lambda a, b: f"::{a:x}:{b:x}", lambda a, b: f"2001:db8:1:1:1:1:{a:x}:{b:x}"],
+                         ids=["written longer than asked for", "long"])
+def test_the_largest_grant_is_kept_and_told(agent, prefix):
+    agent.start()
+    with agent.connect() as connection:
+        connection.socket.sendall(_largest_grant(prefix))
+        id = connection.receive()["id"]
+    agent.grant("22/tcp", "192.0.2.7", jti="after")
+    told = [event.get("grant") for event in agent.call("ListEvents")["events"]]
+    assert told[-4:] == [id, id, "after", "after"]
+    agent.kill()
+    agent.start()
+    assert {grant["id"] for grant in agent.call("ListGrants")["grants"]} == {id, "after"}
+    assert agent.cli("audit", "verify", "--file", agent.directory / "log" / "audit.jsonl").returncode == 0
+
+
 def _connect(agent):
     """None where the daemon's queue of those who want in is full."""
     try:
