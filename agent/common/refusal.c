@@ -53,30 +53,14 @@ bool refusal_is_of_trust(enum refusal_code code)
 		code == REFUSAL_UNSUPPORTED_ALGORITHM;
 }
 
-/* A sentence that did not fit ends in an ellipsis, in front of a whole character. */
-static void message_shorten(char *message, size_t n_bytes)
-{
-	static const char ellipsis[] = "\xe2\x80\xa6";
-	size_t end = n_bytes - sizeof(ellipsis);
-
-	while (end > 0 && ((unsigned char)message[end] & 0xc0) == 0x80)
-		end--;
-	memcpy(message + end, ellipsis, sizeof(ellipsis));
-}
-
 int refuse(struct refusal *refusal, enum refusal_code code, const char *format, ...)
 {
 	va_list arguments;
-	int n;
 
 	refusal->code = code;
 	va_start(arguments, format);
-	n = vsnprintf(refusal->message, sizeof(refusal->message), format, arguments);
+	text_vfill(refusal->message, sizeof(refusal->message), format, arguments);
 	va_end(arguments);
-	if (n < 0)
-		refusal->message[0] = '\0';
-	else if ((size_t)n >= sizeof(refusal->message))
-		message_shorten(refusal->message, sizeof(refusal->message));
 	text_make_printable(refusal->message);
 	return REFUSED;
 }

@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "agent/common/text.h"
@@ -76,4 +77,33 @@ void text_make_printable(char *text)
 		}
 	}
 	*to = '\0';
+}
+
+static void shorten(char *text, size_t n)
+{
+	static const char ellipsis[] = "\xe2\x80\xa6";
+	size_t end = n - sizeof(ellipsis);
+
+	while (end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80)
+		end--;
+	memcpy(text + end, ellipsis, sizeof(ellipsis));
+}
+
+void text_vfill(char *text, size_t n, const char *format, va_list arguments)
+{
+	int n_wanted = vsnprintf(text, n, format, arguments);
+
+	if (n_wanted < 0)
+		text[0] = '\0';
+	else if ((size_t)n_wanted >= n)
+		shorten(text, n);
+}
+
+void text_fill(char *text, size_t n, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	text_vfill(text, n, format, arguments);
+	va_end(arguments);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "agent/common/text.h"
 #include "agent/common/times.h"
 #include "agent/daemon/compaction.h"
 #include "agent/daemon/gatekeeper.h"
@@ -30,7 +31,7 @@ static void describe(const struct grant *grant, char *text, size_t n)
 	const struct document *document = grant->document;
 	char prefix[PREFIX_STRING_MAX];
 
-	snprintf(text, n, "%s's grant %s of %u/%s%s from %s%s", document->subject, document->id,
+	text_fill(text, n, "%s's grant %s of %u/%s%s from %s%s", document->subject, document->id,
 		document->ports[0].ports.first, protocol_format(document->ports[0].protocols),
 		document->n_ports > 1 ? " and more" : "",
 		prefix_format(&document->ports[0].prefixes[0], prefix),
@@ -65,7 +66,7 @@ static void grant_audit(struct agent *agent, const struct grant *grant, enum aud
 	const struct document *document = grant->document;
 
 	describe(grant, text, sizeof(text));
-	snprintf(message, sizeof(message), "%s %s", text, what);
+	text_fill(message, sizeof(message), "%s %s", text, what);
 	audit_write(agent->audit,
 		&(struct audit_record){
 			.type = type,

@@ -261,7 +261,7 @@ static json_t *explain(
 	if (access && access->deadline_usec > now_usec)
 		grant = registry_grant_by_tag(agent->registry, access->tag);
 	if (grant) {
-		snprintf(reason, sizeof(reason), "the grant %s for %s lets it in",
+		text_fill(reason, sizeof(reason), "the grant %s for %s lets it in",
 			grant->document->id, grant->document->subject);
 		return explanation("allowed", reason, grant, false);
 	}

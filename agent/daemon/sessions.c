@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <syslog.h>
 
+#include "agent/common/text.h"
 #include "agent/common/times.h"
 #include "agent/daemon/record.h"
 #include "agent/daemon/sessions.h"
@@ -69,8 +70,8 @@ static void session_audit(struct sessions *sessions, const struct session *sessi
 	const char *subject = session->subject ? session->subject : "someone";
 
 	address_format(session->flow.family, &session->flow.remote, source);
-	snprintf(message, sizeof(message), "%s's session from %s port %u to port %u/%s %s", subject,
-		source, session->flow.remote_port, session->flow.local_port,
+	text_fill(message, sizeof(message), "%s's session from %s port %u to port %u/%s %s",
+		subject, source, session->flow.remote_port, session->flow.local_port,
 		l4proto_name(session->flow.l4proto),
 		type == AUDIT_SESSION_OPENED ? "opened" : "ended");
 	audit_write(sessions->agent->audit,

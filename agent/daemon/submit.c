@@ -7,6 +7,7 @@
 #include <systemd/sd-id128.h>
 
 #include "agent/common/memory.h"
+#include "agent/common/text.h"
 #include "agent/common/times.h"
 #include "agent/daemon/admission.h"
 #include "agent/daemon/gatekeeper.h"
@@ -57,7 +58,7 @@ void submit_announce(struct agent *agent, const struct document *document, bool 
 {
 	char message[512];
 
-	snprintf(message, sizeof(message), "The %s %s by %s was admitted",
+	text_fill(message, sizeof(message), "The %s %s by %s was admitted",
 		document_kind_name(document->kind), document->id, document->issuer);
 	audit_write(agent->audit,
 		&(struct audit_record){

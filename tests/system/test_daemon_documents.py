@@ -56,6 +56,18 @@ def test_a_document_counts_once(agent, other):
     assert granted(agent.namespace) == []
 
 
+def test_names_that_are_cut_are_told_in_whole_characters(agent):
+    """Half a character is no JSON: what had it in it would be missing, and an answer would not come."""
+    agent.start()
+    for n in range(3):
+        agent.grant("22/tcp", f"192.0.2.{n}", jti=f"g{n}", sub="x" * n + "é" * 500, iss="y" * n + "é" * 500)
+        assert agent.call("Explain", source=f"192.0.2.{n}", port=22, protocol="TCP")["grant"] == f"g{n}"
+        agent.call("Revoke", id=f"g{n}", reason="over")
+    records = [record for record in agent.audit() if "grant" in record]
+    assert len(records) == 9 and all(record.get("message", "").isprintable() for record in records)
+    assert all(record.get("message") for record in records)
+
+
 def test_an_id_names_one_document(agent):
     agent.start()
     forge = Forge(agent.key)
