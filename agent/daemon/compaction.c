@@ -108,6 +108,7 @@ static int on_compact(sd_event_source *source, void *userdata)
 {
 	struct agent *agent = userdata;
 	const struct moment now = moment_now();
+	bool has_ledger_grown;
 
 	(void)source;
 	agent->compact_source = sd_event_source_disable_unref(agent->compact_source);
@@ -115,10 +116,13 @@ static int on_compact(sd_event_source *source, void *userdata)
 	 * must still be there when it may. */
 	if (agent_clock_is_behind(agent, &now) || agent->trust_failed || agent->unread_usec > 0)
 		return 0;
-	if (has_grown(agent, agent->ledger))
-		compact_ledger(agent, agent->ledger, true);
-	if (has_grown(agent, agent->runtime))
+	/* What closes is in both: left in the runtime ledger alone, it would be taken for what the
+	 * other has lost, and for good, its grant being unknown. */
+	has_ledger_grown = has_grown(agent, agent->ledger);
+	if (agent->runtime && (has_ledger_grown || has_grown(agent, agent->runtime)))
 		compact_ledger(agent, agent->runtime, false);
+	if (has_ledger_grown)
+		compact_ledger(agent, agent->ledger, true);
 	return 0;
 }
 
