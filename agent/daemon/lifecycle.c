@@ -179,6 +179,12 @@ static bool grant_kills_on_expiry(const struct agent *agent, const struct grant 
 	return false;
 }
 
+static void end_in_registry(struct agent *agent, struct grant *grant)
+{
+	registry_grant_ended(agent->registry, grant, (int64_t)(agent->latest_usec / USEC_PER_SEC));
+	compaction_schedule(agent);
+}
+
 static void expire(struct agent *agent, struct grant *grant, const struct moment *now)
 {
 	const struct registry_entry *entry = registry_find(agent->registry, grant->document->id);
@@ -201,8 +207,7 @@ static void expire(struct agent *agent, struct grant *grant, const struct moment
 		(void)record_keep(agent,
 			record_revoked(grant->document->id, "ended by the clock that nobody sets",
 				false, now->wall_usec));
-	registry_grant_ended(agent->registry, grant, moment_seconds(now));
-	compaction_schedule(agent);
+	end_in_registry(agent, grant);
 }
 
 struct due {
@@ -384,7 +389,6 @@ size_t lifecycle_kill_sessions(struct agent *agent, const char *id)
 int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_sessions,
 	const char *reason, size_t *ret_killed)
 {
-	const struct moment now = moment_now();
 	size_t n_killed = 0;
 	int status = 0;
 
@@ -404,8 +408,7 @@ int lifecycle_revoke(struct agent *agent, struct grant *grant, bool kill_session
 	lifecycle_announce(agent, grant, reason);
 	if (kill_sessions)
 		n_killed = lifecycle_kill_sessions(agent, grant->document->id);
-	registry_grant_ended(agent->registry, grant, moment_seconds(&now));
-	compaction_schedule(agent);
+	end_in_registry(agent, grant);
 	if (ret_killed)
 		*ret_killed = n_killed;
 	return status;

@@ -187,7 +187,7 @@ void registry_drop(struct registry *registry, struct registry_entry *entry)
 	registry_forget(registry, entry);
 }
 
-void registry_grant_ended(struct registry *registry, struct grant *grant, int64_t now_seconds)
+void registry_grant_ended(struct registry *registry, struct grant *grant, int64_t latest_seconds)
 {
 	free_slot(registry, grant->tag);
 	if (document_count_prefixes(grant->document) > ENDED_PREFIXES_MAX)
@@ -197,7 +197,7 @@ void registry_grant_ended(struct registry *registry, struct grant *grant, int64_
 		const char *id = registry->ended[registry->first_ended];
 		struct registry_entry *entry = id ? registry_find(registry, id) : NULL;
 
-		if (entry && entry->grant && entry->grant->document->expires > now_seconds)
+		if (entry && entry->grant && entry->grant->document->expires > latest_seconds)
 			return;
 		ended_pop(registry);
 		if (entry)

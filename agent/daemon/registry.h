@@ -66,10 +66,11 @@ struct grant *registry_grant_by_tag(const struct registry *registry, uint32_t ta
 
 /*
  * To be called when a grant has ended: its tag may be used again. Of the grants that ended, those
- * past REGISTRY_ENDED_MAX are forgotten, oldest first, once their time by the wall clock is over: a
- * revoked one must stay known until then.
+ * past REGISTRY_ENDED_MAX are forgotten, oldest first, once their time is over: a revoked one must
+ * stay known until then. latest_seconds is the latest time that is noted: a clock that is set back
+ * from what is not noted would have it come again.
  */
-void registry_grant_ended(struct registry *registry, struct grant *grant, int64_t now_seconds);
+void registry_grant_ended(struct registry *registry, struct grant *grant, int64_t latest_seconds);
 
 /* Calls back for each entry; a negative return ends it and is returned. */
 int registry_foreach(struct registry *registry,

@@ -251,6 +251,27 @@ def test_a_clock_that_is_slewed_extends_nothing(agent, fault_library, tmp_path):
     assert not agent.audit("clock_stepped")
 
 
+def test_a_clock_that_was_ahead_brings_no_revoked_grant_back(agent, fault_library, tmp_path):
+    """Of a thousand that have ended the oldest are forgotten; not by a time that nothing has noted."""
+    faults = Faults(tmp_path, fault_library)
+    agent.environment.update(faults.environment)
+    agent.start()
+    forge = Forge(agent.key)
+    document = forge.sign(grant_claims(source="192.0.2.7", jti="g", seconds=600))
+    with agent.connect() as connection:
+        connection.call("Submit", document=document)
+        connection.call("Revoke", id="g", reason="over")
+        for i in range(1001):
+            connection.call("Submit", document=forge.sign(
+                grant_claims(source="192.0.2.8", jti=f"h{i}", seconds=3500)))
+            if i < 1000:
+                connection.call("Revoke", id=f"h{i}", reason="over")
+    faults.slew_clock(700)
+    agent.call("Revoke", id="h1000", reason="over")
+    faults.slew_clock(-700)
+    assert agent.refusal(document) == "revoked"
+
+
 def test_after_a_step_the_next_is_watched_for(agent, faults):
     """What the kernel cancels once tells of no second step until it is armed anew."""
     agent.start()
