@@ -101,7 +101,8 @@ static void audit_installed(struct agent *agent)
 
 static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata);
 
-/* Nothing is admitted or restored until the wall clock has caught up: a timer waits for that. */
+/* Nothing is admitted or restored until the wall clock has caught up: a timer waits for that, or it
+ * is set right. What could not come back does then. */
 static int watch_catching_up(struct agent *agent)
 {
 	const struct moment now = moment_now();
@@ -109,6 +110,8 @@ static int watch_catching_up(struct agent *agent)
 	int status;
 
 	if (!agent_clock_is_behind(agent, &now)) {
+		if (agent->catch_up_source)
+			restore_again(agent);
 		agent->catch_up_source = sd_event_source_disable_unref(agent->catch_up_source);
 		return 0;
 	}
@@ -136,7 +139,6 @@ static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
 	struct agent *agent = userdata;
 
 	(void)source, (void)usec;
-	restore_again(agent);
 	(void)watch_catching_up(agent);
 	return 0;
 }
@@ -170,9 +172,6 @@ static int on_clock(sd_event_source *source, int fd, uint32_t events, void *user
 	if (step_usec >= STEP_USEC_MIN || -step_usec >= STEP_USEC_MIN)
 		audit_clock_step(agent, &now, step_usec);
 	lifecycle_recompute(agent);
-	/* Set right: the timer that waits for that is not told first. */
-	if (agent->catch_up_source && !agent_clock_is_behind(agent, &now))
-		restore_again(agent);
 	/* A source whose handler fails is switched off: the next step must be noticed too. */
 	(void)watch_catching_up(agent);
 	return 0;

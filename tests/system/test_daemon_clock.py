@@ -208,6 +208,33 @@ def test_a_clock_that_catches_up(agent):
     assert_as_granted(agent)
 
 
+@pytest.mark.parametrize("early_msec", [0.6, 1, 3])
+def test_a_clock_that_catches_up_while_its_step_is_worked_out(agent, fault_library, tmp_path, early_msec):
+    """Behind when that begins, and no more when it is asked whether to wait: grants come back all the same."""
+    faults = Faults(tmp_path, fault_library)
+    agent.environment.update(faults.environment)
+    agent.start()
+    for i in range(50):
+        agent.grant("22/tcp", f"192.0.2.{i}", seconds=3000)
+    agent.kill()
+    path = agent.directory / "state" / "ledger"
+    path.write_text(re.sub(r'"boot":"[0-9a-f]*"', f'"boot":"{32 * "0"}"', path.read_text()))
+    (agent.directory / "run" / "ledger").write_bytes(b"")
+    agent.write_clock(ahead := 302)
+    agent.start()
+    assert agent.call("ListGrants")["grants"] == []
+    latest, = re.findall(r'"clock":(\d+)', path.read_text().replace(" ", ""))[-1:]
+    watch = clock_watch(agent.process.pid)
+    when = int(latest) / 1e6 - (ahead - 2) - early_msec / 1000
+    assert time.time() < when
+    time.sleep(max(0, when - time.time() - 0.01))
+    while time.time() < when:
+        pass
+    faults.step_clock(watch, ahead - 2)
+    os.close(watch)
+    await_(lambda: len(agent.call("ListGrants")["grants"]) == 50, what="what could not come back is there")
+
+
 def test_the_clock_is_remembered(agent):
     """The latest time seen is on disk when the daemon stops, and when a grant ends."""
     agent.start()
