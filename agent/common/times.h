@@ -9,7 +9,6 @@
 
 #define USEC_PER_MSEC UINT64_C(1000)
 #define USEC_PER_SEC UINT64_C(1000000)
-#define USEC_INFINITY UINT64_MAX
 
 /* The longest duration that is read: 366 days. */
 #define DURATION_SECONDS_MAX (INT64_C(366) * 24 * 3600)

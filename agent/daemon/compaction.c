@@ -35,7 +35,6 @@ bool revocation_is_needed(const struct agent *agent, const json_t *record)
 struct compaction {
 	struct agent *agent;
 	json_t *records;
-	bool durable;
 };
 
 bool record_is_needed(const struct agent *agent, const json_t *record)
@@ -82,7 +81,7 @@ static int keep_session(const struct session *session, void *userdata)
 static void compact_ledger(struct agent *agent, struct ledger *ledger, bool durable)
 {
 	json_auto_t *records = json_array();
-	struct compaction compaction = { agent, records, durable };
+	struct compaction compaction = { agent, records };
 	struct ledger_damage damage;
 	int status;
 

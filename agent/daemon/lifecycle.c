@@ -11,6 +11,7 @@
 #include "agent/daemon/lifecycle.h"
 #include "agent/daemon/record.h"
 #include "agent/daemon/sessions.h"
+#include "agent/daemon/shapes.h"
 
 #define TIMER_ACCURACY_USEC (1 * USEC_PER_MSEC)
 
@@ -38,27 +39,6 @@ static void describe(const struct grant *grant, char *text, size_t n)
 		document->ports[0].n_prefixes > 1 ? " and more" : "");
 }
 
-static json_t *grant_ports_json(const struct grant *grant)
-{
-	const struct document *document = grant->document;
-	json_t *ports = json_array();
-
-	for (size_t i = 0; i < document->n_ports; i++) {
-		json_t *prefixes = json_array();
-		char prefix[PREFIX_STRING_MAX];
-
-		for (size_t k = 0; k < document->ports[i].n_prefixes; k++)
-			json_array_append_new(prefixes,
-				json_string(
-					prefix_format(&document->ports[i].prefixes[k], prefix)));
-		json_array_append_new(ports,
-			json_pack("{s:i, s:s, s:o}", "number", document->ports[i].ports.first,
-				"protocol", protocol_format(document->ports[i].protocols),
-				"allowedSourceAddressPrefixes", prefixes));
-	}
-	return ports;
-}
-
 static void grant_audit(struct agent *agent, const struct grant *grant, enum audit_type type,
 	const char *what, const char *reason)
 {
@@ -78,9 +58,9 @@ static void grant_audit(struct agent *agent, const struct grant *grant, enum aud
 			.protocol = protocol_format(document->ports[0].protocols),
 			.reason = reason ? reason : document->justification,
 			.details = json_pack("{s:o, s:s*, s:s, s:I}", "ports",
-				grant_ports_json(grant), "issuer", document->issuer, "origin",
-				grant_origin_name(grant->origin), "newConnections",
-				(json_int_t)grant->n_connections),
+				shape_ports(document->ports, document->n_ports), "issuer",
+				document->issuer, "origin", grant_origin_name(grant->origin),
+				"newConnections", (json_int_t)grant->n_connections),
 		});
 }
 

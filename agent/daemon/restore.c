@@ -389,20 +389,6 @@ int restore_all(struct agent *agent)
 	return shut < 0 || status == -ENOMEM ? status : 0;
 }
 
-void restore_again(struct agent *agent)
-{
-	int status = restore_all(agent);
-
-	if (status < 0) {
-		log_line(LOG_ERR, "can't restore grants: %s", strerror(-status));
-		(void)sd_event_exit(agent->event, status);
-		return;
-	}
-	/* Tried again where it fails. */
-	(void)gatekeeper_install(agent);
-	(void)restore_tell(agent);
-}
-
 static int tell_entry(struct registry_entry *entry, void *userdata)
 {
 	const struct grant *grant = entry->grant ? entry->grant : entry->let_in;
@@ -421,9 +407,25 @@ static int tell_entry(struct registry_entry *entry, void *userdata)
 	return 0;
 }
 
-int restore_tell(struct agent *agent)
+/* Once the gate is as they say: tells the audit log of the beginnings and ends that a daemon before
+ * this one had no time to tell. */
+static int tell(struct agent *agent)
 {
 	return registry_foreach(agent->registry, tell_entry, agent);
+}
+
+void restore_again(struct agent *agent)
+{
+	int status = restore_all(agent);
+
+	if (status < 0) {
+		log_line(LOG_ERR, "can't restore grants: %s", strerror(-status));
+		(void)sd_event_exit(agent->event, status);
+		return;
+	}
+	/* Tried again where it fails. */
+	(void)gatekeeper_install(agent);
+	(void)tell(agent);
 }
 
 int restore_count_connections(struct agent *agent)
@@ -489,7 +491,7 @@ int restore_finish(struct agent *agent)
 	int status;
 
 	begin_ledger(agent);
-	status = restore_tell(agent);
+	status = tell(agent);
 	if (status == 0)
 		status = registry_foreach(agent->registry, kill_sessions, agent);
 	/* Others may have taken the gate away just now: the loop puts it back. */

@@ -21,10 +21,6 @@ int restore_all(struct agent *agent);
  * there is no memory for it the loop ends: a start reads all of it. */
 void restore_again(struct agent *agent);
 
-/* Once the gate is as they say: tells the audit log of the beginnings and ends that a daemon before
- * this one had no time to tell. */
-int restore_tell(struct agent *agent);
-
 /* Gives grants the connections that the kernel has counted for them under a daemon before this one,
  * where they can be read. Returns 0 or -ENOMEM. */
 int restore_count_connections(struct agent *agent);
