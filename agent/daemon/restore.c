@@ -414,6 +414,21 @@ static int tell(struct agent *agent)
 	return registry_foreach(agent->registry, tell_entry, agent);
 }
 
+/* A daemon before this one was told to, and may have died over it. */
+static int kill_sessions(struct registry_entry *entry, void *userdata)
+{
+	struct agent *agent = userdata;
+
+	if (!entry->kill_sessions)
+		return 0;
+	if (entry->let_in)
+		(void)sessions_update(agent->sessions, entry->let_in);
+	entry->let_in = grant_free(entry->let_in);
+	entry->kill_sessions = false;
+	(void)lifecycle_kill_sessions(agent, entry->id);
+	return 0;
+}
+
 void restore_again(struct agent *agent)
 {
 	int status = restore_all(agent);
@@ -426,6 +441,7 @@ void restore_again(struct agent *agent)
 	/* Tried again where it fails. */
 	(void)gatekeeper_install(agent);
 	(void)tell(agent);
+	(void)registry_foreach(agent->registry, kill_sessions, agent);
 }
 
 int restore_count_connections(struct agent *agent)
@@ -446,21 +462,6 @@ int restore_count_connections(struct agent *agent)
 	}
 	/* Others may take the table away while it is read: then its counts are gone. */
 	return status == -ENOMEM ? status : 0;
-}
-
-/* A daemon before this one was told to, and may have died over it. */
-static int kill_sessions(struct registry_entry *entry, void *userdata)
-{
-	struct agent *agent = userdata;
-
-	if (!entry->kill_sessions)
-		return 0;
-	if (entry->let_in)
-		(void)sessions_update(agent->sessions, entry->let_in);
-	entry->let_in = grant_free(entry->let_in);
-	entry->kill_sessions = false;
-	(void)lifecycle_kill_sessions(agent, entry->id);
-	return 0;
 }
 
 /* Each start leaves a record, if only one that says nothing: a ledger that is empty is lost, unless

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from faults import Fault
-from harness import Listener, Session, Udp, await_, is_open
+from harness import Listener, Session, Udp, allowing, await_, is_open
 
 KILLING_PORTS = {"ssh": {"number": 22, "on_expiry": "kill", "max_request_access_duration": "PT1H",
                          "always_allow": "198.51.100.66"},
@@ -167,6 +167,25 @@ def test_a_crash_before_any_session_is_ended_spares_none(world, agent, crowd):
     agent.start()
     crowd.assert_only_mine_died()
     assert not is_open(world.requester, "192.0.2.1", 22)
+
+
+def test_a_ledger_that_is_read_late_spares_none(world, agent, crowd, faults):
+    """It tells of what a daemon before this one was to end, once it can be read."""
+    grant = crowd.come_in(world, agent)
+    agent.kill()
+    ledger = agent.directory / "state" / "ledger"
+    ledger.write_text(ledger.read_text().rstrip("\n") + "\n" + json.dumps(
+        {"revoked": grant, "reason": "over", "sessions": "kill", "at": int(time.time() * 1e6)}) + "\n")
+    for at in itertools.count(1):  # the audit log is read before
+        with faults.armed(Fault("system", at, lasting=True, only="pread64")):
+            agent.start()
+        if agent.audit("ledger_damaged"):
+            break
+        agent.kill()
+        assert at < 10
+    assert all(session.works() for session in crowd.mine)
+    agent.await_audit("session_ended", allowing(20), count=2)
+    crowd.assert_only_mine_died()
 
 
 def test_sessions_that_outlived_their_grant_can_be_ended(world, agent, crowd):
