@@ -8,7 +8,7 @@
 #include "nft/sets.h"
 #include "nft/transaction.h"
 
-#define ELEMENT_COMMENT_MAX 128 /* with its NUL */
+#define ELEMENT_COMMENT_MAX 129 /* the longest id of a document, with its NUL */
 
 /* Of a KEY_SERVICES set. Permanent where timeout_ms is 0; what is to end sooner than kernels can
  * count, after 10 ms, does so then. */

@@ -169,6 +169,19 @@ def test_a_crash_before_any_session_is_ended_spares_none(world, agent, crowd):
     assert not is_open(world.requester, "192.0.2.1", 22)
 
 
+def test_connections_are_counted_through_a_restart(world, agent):
+    """The kernel's elements name their grants; the longest name is one."""
+    listener = Listener(world.vm, "0.0.0.0", 22)
+    agent.start()
+    grant = agent.grant("22/tcp", "192.0.2.7", jti="g" * 128)
+    session = Session(world.requester, "192.0.2.1", listener)
+    await_(lambda: opened(agent) == [grant], what="the session is known")
+    agent.kill()
+    agent.start()
+    assert session.works()
+    assert [grant["newConnections"] for grant in agent.call("ListGrants")["grants"]] == [1]
+
+
 def test_a_ledger_that_is_read_late_spares_none(world, agent, crowd, faults):
     """It tells of what a daemon before this one was to end, once it can be read."""
     grant = crowd.come_in(world, agent)
