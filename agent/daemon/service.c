@@ -51,6 +51,14 @@ static int failed(struct varlink_call *call, int status, const char *what)
 		call, INTERFACE ".Failed", json_pack("{s:s}", "message", message));
 }
 
+/* Answers with a list that may be longer than any answer: who asks is told so. */
+static int reply_list(struct varlink_call *call, json_t *reply, const char *what)
+{
+	int status = varlink_call_reply(call, reply);
+
+	return status == -EMSGSIZE ? failed(call, status, what) : status;
+}
+
 static int call_submit(struct varlink_call *call, json_t *parameters, void *userdata)
 {
 	const json_t *document = json_object_get(parameters, "document");
@@ -175,7 +183,8 @@ static int call_list_grants(struct varlink_call *call, json_t *parameters, void 
 						: not_permitted(call);
 	}
 	(void)registry_foreach(agent->registry, list_grant, &listing);
-	return varlink_call_reply(call, json_pack("{s:o}", "grants", listing.list));
+	return reply_list(call, json_pack("{s:o}", "grants", listing.list),
+		"the grants are more than an answer holds");
 }
 
 static int list_session(const struct session *session, void *userdata)
@@ -193,7 +202,8 @@ static int call_list_sessions(struct varlink_call *call, json_t *parameters, voi
 		return not_permitted(call);
 	list = json_array();
 	(void)sessions_foreach(agent->sessions, list_session, list);
-	return varlink_call_reply(call, json_pack("{s:o}", "sessions", list));
+	return reply_list(call, json_pack("{s:o}", "sessions", list),
+		"the sessions are more than an answer holds");
 }
 
 static int call_list_denied(struct varlink_call *call, json_t *parameters, void *userdata)

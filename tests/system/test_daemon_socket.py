@@ -385,6 +385,19 @@ def test_who_asks_without_end_starves_nobody(agent, greedy, measure, method):
     assert sorted(took)[50] < 16 * one
 
 
+def test_a_list_that_no_answer_holds_is_told(agent):
+    agent.start()
+    forge = Forge(agent.key)
+    long = {name: "x" * 1024 for name in ("iss", "sub", "justification")}
+    with agent.connect() as connection:
+        for i in range(5000):
+            connection.call("Submit", document=forge.sign(
+                {**grant_claims(source=f"10.0.{i >> 8}.{i & 255}", jti=f"g-{i}"), **long}))
+        with pytest.raises(VarlinkError, match="more than an answer holds"):
+            connection.call("ListGrants")
+        assert connection.call("Status")["grants"]["active"] == 5000
+
+
 def test_answers_that_nobody_reads_are_bounded(agent, greedy):
     """32 of them would come to more than a user's connections may leave unread together."""
     process = greedy("ListGrants", reads=False)
