@@ -124,12 +124,22 @@ MUTANTS = {
         "agent/daemon/lifecycle.c", replaced("if (!entry->told_expiry)\n\t\tgrant_audit", "grant_audit"),
         "each_call_of_an_end"),
     "ends noted before all are told": (
-        "agent/daemon/lifecycle.c", replaced("registry_grant_ended(", "record_time(agent, now->wall_usec);\n"
-                                             "\tregistry_grant_ended(", "expire"),
+        "agent/daemon/lifecycle.c", replaced("end_in_registry(", "record_time(agent, now->wall_usec);\n"
+                                             "\tend_in_registry(", "expire"),
         "each_call_of_an_end"),
     "an end noted that is not told": (
         "agent/daemon/lifecycle.c", replaced("if (due->next_expires <= moment_seconds(now))", "if (false)"),
         "wall_clock_has_passed"),
+    "ended grants forgotten by a time that nothing has noted": (
+        "agent/daemon/lifecycle.c", replaced("agent->latest_usec /", "clock_realtime_usec() /", "end_in_registry"),
+        "brings_no_revoked"),
+    "revocations left to one ledger": (
+        "agent/daemon/compaction.c", replaced("has_ledger_grown || has_grown", "has_grown"), "for_ever"),
+    "sessions that a ledger tells of too late": (
+        "agent/daemon/restore.c",
+        replaced("(void)registry_foreach(agent->registry, kill_sessions, agent);", "", "restore_again"), "read_late"),
+    "sockets that are sent along linger": (
+        "agent/common/closing.c", replaced("(void)setitimer(ITIMER_REAL, &soon, NULL);", "(void)soon;"), "sent_along"),
     "the log compared with a few of many ends": (
         "agent/daemon/untold.c", replaced(" + registry_count(agent->registry)", ""), "amid_many_ends"),
     "a lost ledger not told": (
