@@ -442,6 +442,8 @@ void restore_again(struct agent *agent)
 	(void)gatekeeper_install(agent);
 	(void)tell(agent);
 	(void)registry_foreach(agent->registry, kill_sessions, agent);
+	/* Of those that are known only now, some may have ended since the start. */
+	sessions_check_all(agent->sessions);
 }
 
 int restore_count_connections(struct agent *agent)
