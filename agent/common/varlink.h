@@ -57,7 +57,7 @@ struct varlink_service {
 /* Takes over listen_fd, a listening non-blocking Unix socket, on success. service must outlive the
  * server. Of VARLINK_CONNECTIONS_MAX, the last few are kept for root and the server's own user.
  * Where all are taken, whoever holds most loses the one that was idle longest to a newcomer who
- * holds fewer, or to root. Who takes more than
+ * holds fewer, or to root; and where nobody holds two, to one who holds none. Who takes more than
  * a fourth of the server's time (root and the server's own user excepted) goes behind the others.
  */
 int varlink_server_new(sd_event *event, int listen_fd, const struct varlink_service *service,

@@ -205,10 +205,23 @@ static struct varlink_connection *server_find_crowder(struct varlink_server *ser
 	return found;
 }
 
+/* The connection that has been idle longest of those without a call under way; NULL: there is none.
+ */
+static struct varlink_connection *server_find_idle(struct varlink_server *server)
+{
+	struct varlink_connection *found = NULL;
+
+	for (struct varlink_connection *c = server->connections; c; c = c->next)
+		if (!varlink_uid_is_trusted(c->peer.uid) && !c->call)
+			found = c;
+	return found;
+}
+
 /*
  * Where all places are taken, a user who holds fewer than another is let in for the longest idle of
  * the one who holds most: a crowd keeps itself out, and nobody else. By two at least, or two users
- * would put each other out in turn.
+ * would put each other out in turn. But one person may be many users (subuid(5)), each with one
+ * connection: whoever holds none is let in for whom nothing is done just now.
  */
 static bool server_make_room(struct varlink_server *server, uid_t uid)
 {
@@ -223,6 +236,8 @@ static bool server_make_room(struct varlink_server *server, uid_t uid)
 	if (server->n_connections < max)
 		return true;
 	crowder = server_find_crowder(server, varlink_uid_is_trusted(uid) ? 0 : n_of_uid + 1);
+	if (!crowder && n_of_uid == 0)
+		crowder = server_find_idle(server);
 	if (!crowder)
 		return false;
 	varlink_connection_close(crowder);

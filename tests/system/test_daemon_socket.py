@@ -267,6 +267,38 @@ def test_connections_are_bounded(agent, people):
         process.communicate("")
 
 
+AS_MANY = """
+import os, socket, sys, time
+for uid in range(200000, 200000 + int(sys.argv[2])):
+    if os.fork() == 0:
+        os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
+        while True:
+            connection = socket.socket(socket.AF_UNIX)
+            try:
+                connection.connect(sys.argv[1])
+                while connection.send(b'{"method": "org.varlink.service.GetInfo"}\\0') and connection.recv(4096):
+                    time.sleep(1)
+            except OSError:
+                time.sleep(0.1)
+time.sleep(600)
+"""
+
+
+def test_one_person_as_many_users_keeps_nobody_out(agent, people):
+    """Who has user ids of his own (subuid(5)) holds a connection as each of them, and comes again when it is closed."""
+    agent.start()
+    crowd = subprocess.Popen(["/usr/bin/python3", "-c", AS_MANY, agent.socket_path, "130"], start_new_session=True)
+    try:
+        await_(lambda: len(os.listdir(f"/proc/{agent.process.pid}/fd")) > 120, what="all places are taken")
+        for _ in range(10):
+            assert people("reader", "status").returncode == 0
+            assert people("stranger", "submit", "-",
+                          input=agent.sign_grant("22/tcp", "192.0.2.7") + "\n").returncode == 0
+    finally:
+        os.killpg(crowd.pid, signal.SIGKILL)
+        crowd.wait()
+
+
 def test_root_can_take_all_connections_and_give_them_back(agent):
     agent.start()
     held = []
