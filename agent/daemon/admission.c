@@ -40,12 +40,21 @@ static int judge_clock(
 	return 0;
 }
 
+size_t admission_prefixes_max(size_t max_grants)
+{
+	size_t n = PREFIXES_PER_GRANT * max_grants;
+
+	if (n > PREFIXES_LIVE_MAX)
+		n = PREFIXES_LIVE_MAX;
+	return n > max_grants ? n : max_grants;
+}
+
 static int judge_grant(
 	const struct admission *admission, const struct document *document, struct refusal *refusal)
 {
 	const struct registry_entry *entry = registry_find(admission->registry, document->id);
 	char now[TIME_STRING_MAX], expires[TIME_STRING_MAX];
-	size_t n_prefixes = registry_count_prefixes(admission->registry);
+	size_t n_prefixes_max;
 	int status;
 
 	if (admission->ledger_unread)
@@ -72,12 +81,11 @@ static int judge_grant(
 	if (registry_count_live(admission->registry) >= admission->max_grants)
 		return refuse(refusal, REFUSAL_CAPACITY, "%zu grants are live, which is max_grants",
 			admission->max_grants);
-	n_prefixes += document_count_prefixes(document);
-	if (n_prefixes > PREFIXES_PER_GRANT * admission->max_grants)
+	n_prefixes_max = admission_prefixes_max(admission->max_grants);
+	if (registry_count_prefixes(admission->registry) + document_count_prefixes(document) >
+		n_prefixes_max)
 		return refuse(refusal, REFUSAL_CAPACITY,
-			"live grants would have more than %zu prefixes at ports (%d times "
-			"max_grants)",
-			PREFIXES_PER_GRANT * admission->max_grants, PREFIXES_PER_GRANT);
+			"live grants would have more than %zu prefixes at ports", n_prefixes_max);
 	return ADMITTED;
 }
 

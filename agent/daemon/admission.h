@@ -18,8 +18,12 @@ struct admission {
 };
 
 /* A grant may have 64 prefixes at each of 64 ports; all that are live together so many for each of
- * max_grants. */
+ * max_grants, and no more than the kernel can list in a second or two: the time that takes grows
+ * with their square. One for each of max_grants, in any case. */
 #define PREFIXES_PER_GRANT 16
+#define PREFIXES_LIVE_MAX 40000
+
+size_t admission_prefixes_max(size_t max_grants);
 
 /* What admission says, besides REFUSED and -errno. */
 enum admission_answer {

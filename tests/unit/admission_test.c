@@ -206,6 +206,10 @@ static void test_capacity(void **state)
 	assert_int_equal(judge(world, document), REFUSAL_NONE);
 	repeat_prefix(&document->ports[0], 3 * PREFIXES_PER_GRANT - 1);
 	assert_int_equal(judge(world, document), REFUSAL_CAPACITY);
+	/* In all, so many; but one for each grant. */
+	assert_int_equal(admission_prefixes_max(1), PREFIXES_PER_GRANT);
+	assert_int_equal(admission_prefixes_max(10000), PREFIXES_LIVE_MAX);
+	assert_int_equal(admission_prefixes_max(100000), 100000);
 }
 
 /* Each step mends what the step before was refused for; what follows was wrong all along. */
