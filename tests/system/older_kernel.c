@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 
 /*
- * Preloaded into jitgated by tests: to a table that is to be owned and to persist, the kernel answers as one before 6.9
- * does. What the daemon asks for has a flag more then, which no kernel knows. And its sockets take descriptors, as before
- * 6.16.
+ * Preloaded into jitgated by tests: to a table that is to be owned and to persist, the kernel
+ * answers as one before 6.9 does. What the daemon asks for has a flag more then, which no kernel
+ * knows. And its sockets take descriptors, as before 6.16.
  */
 
 #include <arpa/inet.h>
