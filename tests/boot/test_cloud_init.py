@@ -4,18 +4,16 @@
 import hashlib
 import json
 import shutil
-import ssl
 import subprocess
 
 import pytest
 
 from contrib import CONTRIB, example, filled
 from guarded import SIGNING_KEY, SSH, VM_ID
-from plane import VM, Plane, feed_state
-from sockets import is_open
+from plane import VM, Neighbour, answers, feed_state
 from world import await_
 
-SOURCE, CERTIFICATE = "/srv/packages", "/etc/jitgate-server/tls.pem"
+SOURCE = "/srv/packages"
 SETUP_SECONDS = 180  # a boot in which cloud-init installs packages
 USER_DATA = "/var/lib/cloud/seed/nocloud/user-data"
 KEY_BEGIN, KEY_END = "-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"
@@ -34,13 +32,6 @@ locale: C.UTF-8
     if machine.suite != "bullseye":  # there it is no command yet
         machine.chroot("cloud-init", "schema", "--config-file", USER_DATA)
     machine.boot(wait=False).await_boot(SETUP_SECONDS)
-
-
-def answers(host, port):
-    try:
-        return is_open(host, host.v4, port)
-    except ConnectionRefusedError:
-        return False
 
 
 def ended(machine):
@@ -111,47 +102,9 @@ def test_a_standalone_machine_enforces_on_trial_until_it_is_confirmed(standalone
     assert machine.show("jitgated", "UnitFileState") == "enabled"
 
 
-class Neighbour(Plane):
-    """A control plane on the requester's machine, with a certificate that its root and the other machine trust."""
-
-    NAME = "jit.example.org"
-
-    def __init__(self, root, machine):
-        self.host = machine.network.requester
-        machine.chroot("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=tests",
-                       "-addext", f"subjectAltName=DNS:{self.NAME},IP:{self.host.v4}",
-                       "-keyout", "/root/tls.key", "-out", "/root/tls.pem")
-        certificate = machine.path("/root/tls.pem").read_text()
-        with machine.path("/etc/ssl/certs/ca-certificates.crt").open("a") as trusted:
-            trusted.write(certificate)
-        root.write(CERTIFICATE, certificate)
-        root.write("/etc/jitgate-server/tls.key", machine.path("/root/tls.key").read_text(), 0o600)
-        root.path("/var/lib/jitgate-server").mkdir()
-        subprocess.run(["mount", "--bind", "/proc", root.path("/proc")], check=True)
-        for one in root, machine:
-            one.write("/etc/hosts", f"127.0.0.1 localhost\n{self.host.v4} {self.NAME}\n")
-        super().__init__(root, f"{self.host.v4}:443", f"url = https://{self.NAME}\ntls_certificate = {CERTIFICATE}\n"
-                         "tls_key = /etc/jitgate-server/tls.key\n", ssl.create_default_context(cadata=certificate))
-        self.host.spawn("chroot", root.root, "jitgate-server")
-        await_(lambda: answers(self.host, 443), 20, "jitgate-server answers")
-        self.set_up()
-
-    def run(self, *command, input=None):
-        done = self.host.call("chroot", str(self.machine.root), *command, input=input)
-        assert done.returncode == 0, done.stderr
-        return done
-
-    def inside(self):
-        return self.host.inside()
-
-    def spend(self, token):
-        """Another machine joins with it."""
-        self.run("jitgate", "enroll", f"https://{self.NAME}", "--ca", CERTIFICATE, "--token", "-", "--replace",
-                 "--trust-fingerprint", self.fingerprint(), input=token)
-
-    def user_data(self, token):
-        return filled(user_data("enrolled.yaml"),
-                      {"content: enrollment-token": f"content: {token}", "SHA256:fingerprint": self.fingerprint()})
+def enrolling(plane, token):
+    return filled(user_data("enrolled.yaml"),
+                  {"content: enrollment-token": f"content: {token}", "SHA256:fingerprint": plane.fingerprint()})
 
 
 @pytest.fixture
@@ -161,7 +114,7 @@ def plane(aside, managed):
 
 def test_an_enrolled_machine_is_its_control_planes(plane, managed):
     network = managed.network
-    boot_with(managed, from_url(managed, plane.user_data(plane.token())))
+    boot_with(managed, from_url(managed, enrolling(plane, plane.token())))
     assert "status: done" in ended(managed)
     assert managed.status()["vmId"] == VM
     await_(lambda: feed_state(managed) == "connected", 20, "the poll is connected")
@@ -178,7 +131,7 @@ def test_a_machine_that_can_not_join_says_so_and_is_reached_as_ever(plane, manag
     """Its token was used by another."""
     token = plane.token()
     plane.spend(token)
-    boot_with(managed, from_url(managed, plane.user_data(token)))
+    boot_with(managed, from_url(managed, enrolling(plane, token)))
     assert "status: error" in ended(managed)
     assert managed.lets_in(managed.network.stranger, 20)
     assert "installed" in managed.version()
