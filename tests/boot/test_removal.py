@@ -53,7 +53,8 @@ def test_purging_after_a_removal(guarded):
     assert "/var/lib/jitgate" in said and not guarded.path("/var/lib/jitgate").exists()
 
 
-@pytest.mark.parametrize("how", ["killed", "stopped", "does not start", "kept by policy", "hangs"])
+@pytest.mark.parametrize("how", ["killed", "stopped", "does not start", "kept by policy", "hangs",
+                                 "not configured"])
 def test_removing_with_the_daemon_not_well(guarded, how):
     """The gate goes all the same."""
     if how == "killed":
@@ -67,6 +68,9 @@ def test_removing_with_the_daemon_not_well(guarded, how):
         guarded.systemctl("restart", "jitgated", check=False)
     elif how == "kept by policy":
         guarded.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", 0o755)
+    elif how == "not configured":  # an upgrade that was cut off: dpkg then removes without prerm
+        package, = guarded.next.glob("jitgate_*.deb")
+        guarded.run("dpkg", "--unpack", f"/repository/next/{package.name}")
     else:
         guarded.write("/etc/systemd/system/jitgated.service.d/stop.conf", "[Service]\nTimeoutStopSec=2\n")
         guarded.systemctl("daemon-reload")
@@ -74,4 +78,5 @@ def test_removing_with_the_daemon_not_well(guarded, how):
     assert guarded.gate_stands() and not guarded.is_open(guarded.network.stranger)
     guarded.apt("remove", "jitgate")
     assert not guarded.gate_stands()
+    assert guarded.main_pid("jitgated") == 0
     assert guarded.lets_in(guarded.network.stranger, 20)
