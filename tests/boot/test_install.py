@@ -67,6 +67,24 @@ def test_installing_with_a_configuration_in_place_enforces_it(bare):
         bare.apt("install", "--reinstall", "jitgate")
 
 
+def test_what_is_to_be_done_is_said_again(bare):
+    """After a removal that was no purge; an upgrade does not say it."""
+    bare.boot()
+    told = "/etc/jitgate/agent.conf:\n", "/etc/jitgate-server/server.conf:\n"
+    said = bare.apt("install", "jitgate", "jitgate-server")
+    assert all(text in said for text in told)
+    bare.apt("remove", "jitgate", "jitgate-server")
+    said = bare.apt("install", "jitgate", "jitgate-server")
+    assert all(text in said for text in told), said
+    bare.follow_next()
+    said = bare.apt("upgrade")
+    assert "+1" in bare.version() and not any(text in said for text in told), said
+    bare.configure()
+    bare.apt("remove", "jitgate")
+    said = bare.apt("install", "jitgate")
+    assert "jitgate status" in said and bare.gate_stands() and not any(text in said for text in told), said
+
+
 def test_users_and_directories(machine):
     machine.boot()
     machine.run("getent", "group", "jitgate")

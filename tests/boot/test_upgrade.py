@@ -88,6 +88,15 @@ def test_a_file_that_the_service_can_not_read_is_told(guarded, name):
     assert "installed" in guarded.version() and "+1" in guarded.version()
 
 
+def test_a_configuration_that_is_gone_is_told(guarded):
+    """The daemon, which is not started without it, does not come back; the gate stands."""
+    guarded.path("/etc/jitgate/agent.conf").unlink()
+    said = by_file(guarded)
+    assert "/etc/jitgate/agent.conf: No such file" in said and "jitgate doctor" in said, said
+    assert "installed" in guarded.version() and "+1" in guarded.version()
+    assert guarded.gate_stands() and not guarded.is_open(guarded.network.stranger)
+
+
 def test_a_reload_of_a_bad_configuration_changes_nothing(guarded):
     pid = guarded.main_pid("jitgated")
     guarded.write("/etc/jitgate/agent.conf", "[agent]\nmood = enforce\n")
