@@ -9,6 +9,7 @@
 
 #include "agent/cli/client.h"
 #include "agent/cli/conf_edit.h"
+#include "agent/cli/origin.h"
 #include "agent/cli/output.h"
 #include "agent/cli/ownership.h"
 #include "agent/cli/staged.h"
@@ -16,6 +17,7 @@
 #include "agent/common/file.h"
 #include "agent/common/settings.h"
 
+#define SSH_PORT 22 /* where it is not known by which port one came */
 #define LINE_BYTES_ADDED 64 /* at most: "mode = enforce", and its section */
 #define OTHER_MEANS \
 	"have it say mode = enforce by other means, and jitgate reload: that confirms too"
@@ -144,6 +146,34 @@ static int print_json(const char *path, bool changed, const char *reverts_at)
 	return output_json(object);
 }
 
+/* Who came by ssh, and would not be let in again, hears it while the session is there. What can't
+ * be asked is not told: it is enforced. */
+static void warn_who_is_out(const struct cli *cli)
+{
+	_cleanup_(varlink_client_freep) struct varlink_client *client = NULL;
+	_cleanup_(freep) char *error = NULL;
+	json_auto_t *reply = NULL;
+	char source[PREFIX_STRING_MAX];
+	struct origin origin;
+
+	origin_find(&origin);
+	if (origin.family == AF_UNSPEC || client_open(cli, &client) != EXIT_DONE)
+		return;
+	if (origin.port == 0)
+		origin.port = SSH_PORT;
+	address_format(origin.family, &origin.source, source);
+	if (varlink_client_call(client, AGENT_INTERFACE ".Explain",
+		    json_pack("{s:s, s:i, s:s}", "source", source, "port", origin.port, "protocol",
+			    protocol_format(PROTOCOL_TCP)),
+		    &reply, &error) != 0 ||
+		strcmp(member_text(reply, "verdict", ""), "refused") != 0)
+		return;
+	output_line(cli, STYLE_WARNING,
+		"A new connection from %s to %u/tcp is refused: keep this session until one is let "
+		"in; sudo jitgate doctor tells how",
+		source, origin.port);
+}
+
 static int enforce_for_good(const struct cli *cli, const json_t *status)
 {
 	_cleanup_(lasting_done) struct lasting lasting = { .lock = -1 };
@@ -168,6 +198,7 @@ static int enforce_for_good(const struct cli *cli, const json_t *status)
 	output_line(cli, STYLE_GOOD,
 		"enforced, for good (mode = enforce in %s); connections that are open stay open",
 		lasting.path);
+	warn_who_is_out(cli);
 	return EXIT_DONE;
 }
 
@@ -189,6 +220,7 @@ static int print_trial(const struct cli *cli, const json_t *reply)
 		"Connections that are open stay open: only a new one shows whether you get in.");
 	output_line(cli, STYLE_PLAIN,
 		"Log in once more, in another window, and say there: sudo jitgate confirm");
+	warn_who_is_out(cli);
 	return EXIT_DONE;
 }
 
@@ -259,6 +291,7 @@ static int confirm(const struct cli *cli, const json_t *status)
 		return print_json(lasting.path, true, NULL);
 	output_line(cli, STYLE_GOOD, "confirmed: enforced for good (mode = enforce in %s)",
 		lasting.path);
+	warn_who_is_out(cli);
 	return EXIT_DONE;
 }
 

@@ -305,6 +305,22 @@ def test_enforcing_for_good(world, audited):
     assert changes(agent) == [("enforce", False, "root", None)]
 
 
+def test_who_is_out_is_told(world, audited):
+    """While the ssh session is still there in which it is said."""
+    agent = audited
+    agent.grant("22/tcp", world.requester.v4)
+    for arguments in ["enforce", "--confirm-within", "PT1H"], ["confirm"], ["enforce"]:
+        for host in world.requester, world.stranger:
+            agent.configure(mode="audit")
+            agent.cli("reload")
+            if arguments == ["confirm"]:
+                enforce(agent)
+            done = world.vm.call("env", f"SSH_CONNECTION={host.v4} 50000 {world.vm.v4} 22", f"{BUILD}/jitgate", "--socket",
+                                 str(agent.socket_path), *arguments)
+            told = f"new connection from {host.v4} to 22/tcp is refused" in done.stdout
+            assert done.returncode == 0 and told == (host is world.stranger), done
+
+
 def test_enforcing_for_good_confirms_a_trial(audited):
     agent = audited
     enforce(agent)
