@@ -113,6 +113,20 @@ def test_a_directory_that_is_not_there_opens_nothing(machine):
     assert machine.gate_stands() and not machine.is_open(machine.network.stranger)
 
 
+def test_the_ledger_moves_as_the_manual_says(guarded):
+    """Each line that an administrator types does what it says; no grant is lost."""
+    page = pathlib.Path(__file__).parents[2] / "packaging" / "man" / "jitgate-agent.conf.5"
+    typed, = [block for block in re.findall(r"^\.Bd .*?\n(.*?)^\.Ed", page.read_text(), re.MULTILINE | re.DOTALL)
+              if "ReadWritePaths=" in block]
+    guarded.configure(state_directory="/srv/jitgate/state")
+    guarded.run("sh", "-ec", re.sub("^# ", "", typed, flags=re.MULTILINE))
+    guarded.await_active()
+    assert "/srv/jitgate/state/ledger" in guarded.run("ls", "-l", f"/proc/{guarded.main_pid('jitgated')}/fd").stdout
+    assert list(guarded.grants().values()) == ["active"]
+    guarded.run("jitgate", "audit", "verify")
+    assert guarded.lets_in(guarded.network.requester) and not guarded.is_open(guarded.network.stranger)
+
+
 @pytest.mark.parametrize("place", ["/var/lib", "/var/lib/jitgate", "/var/log"])
 def test_a_file_system_that_is_missing_opens_nothing(machine, place):
     """The machine comes up without it (nofail), and jitgated makes do with what is beneath."""
