@@ -230,7 +230,7 @@ install: all
 	for unit in jitgated jitgate-poll jitgate-server; do \
 		sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/$$unit.service.in \
 			>$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.service || exit 1; done
-	install -d -m 755 $(DESTDIR)/etc/apparmor.d
+	install -d -m 755 $(DESTDIR)/etc/jitgate $(DESTDIR)/etc/apparmor.d
 	for profile in jitgated jitgate-poll jitgate-server; do \
 		sed 's|@PREFIX@|$(PREFIX)|' packaging/apparmor/$$profile.in \
 			>$(DESTDIR)/etc/apparmor.d/$$profile || exit 1; done
