@@ -27,7 +27,19 @@
 static void tell_config(const struct survey *survey, struct findings *findings)
 {
 	const char *error = member_text(survey->status, "configurationError", NULL);
+	const char *told = member_text(survey->status, "configFile", "");
 
+	if (survey->config_status == -ENOENT && strcmp(survey->config_path, told) == 0) {
+		findings_add(findings, "configuration", VERDICT_PROBLEM,
+			"there is no %s any more: the agent goes by what it has read, and does not "
+			"start again without it",
+			survey->config_path);
+		findings_advise(findings,
+			"put it back, then sudo systemctl reload jitgated; the last good one is "
+			"kept: sudo install -m 644 " CONFIG_STATE_DIRECTORY "/agent.conf %s",
+			survey->config_path);
+		return;
+	}
 	if (error) {
 		findings_add(findings, "configuration", VERDICT_PROBLEM,
 			"%s: the agent goes by what was last good", error);

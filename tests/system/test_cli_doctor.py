@@ -324,6 +324,18 @@ def test_sockets_without_number_do_not_hide_sshd(world, agent):
     process.wait()
 
 
+def test_a_configuration_that_is_gone_under_an_agent(agent):
+    """The agent goes by it until it stops, and does not start again: the next boot would leave all open."""
+    agent.configure(ports=SSH)
+    agent.start()
+    agent.config_path.unlink()
+    for _ in "before a reload", "after one":
+        finding = doctor(agent).one("configuration")
+        assert finding["verdict"] == PROBLEM and f"there is no {agent.config_path} any more" in finding["message"], finding
+        assert "put it back" in finding["advice"] and "reload" in finding["advice"]
+        assert agent.cli("reload").returncode == 1
+
+
 def test_who_would_be_locked_out(world, agent):
     Listener(world.vm, "0.0.0.0", 22)
     agent.configure(ports=SSH)
