@@ -405,13 +405,28 @@ class Stepping:
 class Starting:
     """With a grant and a revocation to read, and the gate standing."""
 
+    def __init__(self):
+        self.n = 0
+
     def prepare(self, life):
+        self.n += 1
+        if self.n % 10 == 0:
+            self.begin_anew(life)
         if not life.agent.call("ListGrants")["grants"]:
             life.agent.submit(life.forge.sign(grant_claims(seconds=3000)))
             gone = life.agent.submit(life.forge.sign(grant_claims(source="192.0.2.8")))["id"]
             life.agent.submit(life.forge.revocation(gone))
             life.revoked.add(gone)
         life.agent.kill()
+
+    def begin_anew(self, life):
+        """What a start reads does not grow with the starts before it: sessions in the runtime ledger; and in the audit
+        log what comes after a ledger's last record."""
+        life.agent.stop()
+        (life.agent.directory / "run" / "ledger").unlink()
+        life.agent.start()
+        answer = life.agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.9")], seconds=1, reason="test")
+        life.revoke(answer["id"])
 
     def act(self, life):
         life.agent.start(wait=False)
