@@ -58,6 +58,8 @@ static int run(struct config *config)
 		return r;
 	}
 	r = poll_new(event, config, &poll);
+	if (r >= 0)
+		r = poll_introduce(poll);
 	return r < 0 ? r : program_loop(event, NULL, NULL);
 }
 

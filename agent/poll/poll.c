@@ -20,6 +20,8 @@
 #define SAVE_USEC (1 * USEC_PER_SEC)
 #define SAVE_LATEST_USEC (10 * USEC_PER_SEC)
 
+#define INTRODUCTION_USEC (1 * USEC_PER_SEC)
+
 struct poll {
 	sd_event *event;
 	struct config *config;
@@ -215,6 +217,21 @@ int poll_new(sd_event *event, struct config *config, struct poll **ret)
 		return r;
 	*ret = TAKE_PTR(poll);
 	return 0;
+}
+
+int poll_introduce(struct poll *poll)
+{
+	const uint64_t end_usec = clock_monotonic_usec() + INTRODUCTION_USEC;
+	int r = 0;
+
+	while (r >= 0 && !poll->report.has_arrived) {
+		const uint64_t now_usec = clock_monotonic_usec();
+
+		if (now_usec >= end_usec)
+			break;
+		r = sd_event_run(poll->event, end_usec - now_usec);
+	}
+	return r < 0 ? r : 0;
 }
 
 struct poll *poll_free(struct poll *poll)

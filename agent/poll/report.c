@@ -39,6 +39,8 @@ static void on_answer(int status, const char *error, const json_t *parameters, v
 	 * be told; one that does not take it goes without. */
 	if (status < 0)
 		report->changed = true;
+	else
+		report->has_arrived = true;
 	if (status == 0 && report->changed)
 		report_send(report);
 }

@@ -27,6 +27,7 @@ struct report {
 	bool under_way; /* a report to jitgated */
 	bool changed; /* since it was sent, or that did not arrive */
 	bool refused; /* by jitgated, once */
+	bool has_arrived; /* any, or it was refused */
 };
 
 /* The feed has answered as it should. Told at most every few seconds, unless the state is new. */

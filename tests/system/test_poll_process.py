@@ -332,6 +332,26 @@ def test_status_shows_the_feed(running):
     assert "jitgate-poll does not run" in shown and "systemctl enable --now jitgate-poll" in shown
 
 
+def test_once_it_is_ready_the_status_knows_of_it(agent, feed, poll):
+    """An agent that is slow, or away, holds it up no longer than a second."""
+    poll.configure(feed.url)
+    agent.start()
+    agent.process.send_signal(signal.SIGSTOP)
+    poll.start(ready=False)
+    with pytest.raises(TimeoutError):
+        poll.await_ready(0.3)
+    agent.process.send_signal(signal.SIGCONT)
+    poll.await_ready()
+    assert "jitgate-poll does not run" not in agent.cli("status").stdout
+    poll.stop()
+    agent.process.send_signal(signal.SIGSTOP)
+    poll.start()
+    agent.process.send_signal(signal.SIGCONT)
+    poll.stop()
+    agent.stop()
+    poll.start()
+
+
 def test_a_report_that_did_not_arrive_is_made_again(agent, feed, poll):
     """Or the status would tell of a feed that answers, for as long as it does not."""
     poll.configure(feed.url)
