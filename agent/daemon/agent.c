@@ -220,7 +220,7 @@ void agent_keep_config(const struct agent *agent)
 	last_good_keep(agent->config_path, CONFIG_STATE_DIRECTORY, agent->config);
 }
 
-/* The kernel's part: shut first, before anything is read that takes time. */
+/* The kernel's part: shut before ledgers are read, which takes time. */
 static int open_kernel(struct agent *agent)
 {
 	int status;
