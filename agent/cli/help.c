@@ -101,6 +101,22 @@ void help_print_command(const struct command *command, const struct option_spec 
 	printf("\nExample:\n  %s\n", command->example);
 }
 
+size_t help_print_family(const struct command *const *commands, const char *word)
+{
+	size_t n = 0;
+
+	for (; *commands; commands++) {
+		if (!command_begins_with(*commands, word))
+			continue;
+		if (n++ == 0)
+			printf("usage: jitgate %s COMMAND ...\n\nCommands:\n", word);
+		printf("  %-15s  %s\n", (*commands)->name, (*commands)->summary);
+	}
+	if (n > 0)
+		printf("\n\"jitgate %s COMMAND --help\" tells more of each.\n", word);
+	return n;
+}
+
 void help_print_program(
 	const struct command *const *commands, const struct option_spec *shared_options)
 {

@@ -105,6 +105,8 @@ static int run_help(struct cli *cli, char *const *words, int n)
 	int n_words;
 
 	cli->command = command_find(commands, words, n, &n_words);
+	if (n == 1 && !cli->command && help_print_family(commands, words[0]) > 0)
+		return EXIT_DONE;
 	if (n > 0 && !cli->command)
 		return complain_unknown(cli, words, n);
 	return print_help(cli);
@@ -158,6 +160,8 @@ static int read_and_run(struct cli *cli, struct arguments *arguments, char *cons
 
 	command = command_find(commands, words, n, &n_words);
 	cli->command = command;
+	if (!command && n == 2 && strcmp(words[1], "--help") == 0)
+		return run_help(cli, words, 1);
 	if (!command)
 		return complain_unknown(cli, words, n);
 

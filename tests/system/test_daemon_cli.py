@@ -78,12 +78,20 @@ def test_usage(arguments):
 @pytest.mark.parametrize("typed, told", [
     (["stauts"], "status is one"), (["help", "stauts"], "status is one"), (["reqest", "web-1"], "request is one"),
     (["reqests"], "requests is one"), (["kye", "new"], "key is one"), (["grnat"], "grant is one"),
-    (["key"], "there are key new, key public, key fingerprint"), (["key", "--help"], "there are key new, key public"),
-    (["help", "key"], "there are key new, key public"), (["key", "gen"], "key gen: there is no such command; there are"),
+    (["key"], "there are key new, key public, key fingerprint"),
+    (["kye", "--help"], "key is one"), (["key", "gen"], "key gen: there is no such command; there are"),
     (["grants", "--al"], "--all is one"), (["--josn", "status"], "--json is one")], ids=" ".join)
 def test_a_slip_is_told_with_what_was_meant(typed, told):
     done = run(*typed)
     assert done.returncode == USAGE and told in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("typed", [["key", "--help"], ["help", "key"]], ids=" ".join)
+def test_help_of_a_word_that_begins_several(typed):
+    done = run(*typed)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("usage: jitgate key COMMAND")
+    assert all(f"\n  {name} " in done.stdout for name in ("key new", "key public", "key fingerprint"))
+    assert "status" not in done.stdout
 
 
 PORT = ["--port", "22/tcp", "--source", "192.0.2.7"]
