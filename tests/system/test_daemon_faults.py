@@ -425,7 +425,7 @@ class Starting:
         life.agent.stop()
         (life.agent.directory / "run" / "ledger").unlink()
         life.agent.start()
-        answer = life.agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.9")], seconds=1, reason="test")
+        answer = life.agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.9")], seconds=30, reason="test")
         life.revoke(answer["id"])
 
     def act(self, life):
@@ -591,8 +591,8 @@ def test_a_start_in_which_openssl_lacks_memory_is_none(life):
     """OpenSSL does not make again what it could not make at its first use: that process would verify nothing."""
     phase, openssl = Starting(), Fault("memory", only="crypto_allocate")
     assert try_once(life, phase, openssl) == (False, None)
-    n_calls, n_starts = life.faults.n_calls, 16
-    for at in range(1, n_calls, n_calls // n_starts):
+    n_calls = life.faults.n_calls  # the last few are for those who ask; their number varies
+    for at in range(1, n_calls * 3 // 4, n_calls // 20):
         n_exits = life.n_exits
         assert try_once(life, phase, openssl._replace(at=at)) == (True, None)
         assert life.n_exits == n_exits + 1, f"call {at} of {n_calls}: it lives"
