@@ -87,22 +87,31 @@ class Life:
 
     def ask(self, method, **parameters):
         """The answer; the error that was answered; or None where the connection was closed."""
+        begun = time.monotonic()
         try:
             with self.agent.connect() as connection:
                 connection.socket.settimeout(ARMED_SECONDS)
                 connection.send(method, **parameters)
-                try:
-                    return connection.receive()
-                except socket.timeout:
-                    self.faults.disarm()  # it may have had nothing to answer with
-                    connection.socket.settimeout(allowing(5))
-                    return connection.receive()
+                while True:
+                    try:
+                        return connection.receive()
+                    except socket.timeout:
+                        if not self.may_go_on(begun):
+                            raise
         except VarlinkError as error:
             assert error.name in ("Failed", "ReloadFailed"), f"a wrong answer: {error}"
             return error
         except OSError as error:
             assert not isinstance(error, socket.timeout), f"{method} hangs"
             return None
+
+    def may_go_on(self, begun):
+        """Whether to wait on for who has not answered yet. Where nothing has failed the machine is slow; else it may
+        have had nothing to answer with, and has now."""
+        seconds = time.monotonic() - begun
+        if self.faults.n_failed or seconds > allowing(5):
+            self.faults.disarm()
+        return seconds < allowing(10)
 
     def submit_again(self, document):
         """What a failure has left is taken away before long; then it is admitted."""
@@ -453,12 +462,12 @@ def start_or_end(life):
         try:
             life.agent.call("org.varlink.service.GetInfo")
         except OSError:
+            if time.monotonic() > begun + 2 * ARMED_SECONDS:
+                life.may_go_on(begun)
             return False
         return True
-    with contextlib.suppress(AssertionError):
-        await_(settled, 2 * ARMED_SECONDS)
-    life.faults.disarm()  # it may have no way to answer
-    await_(settled, allowing(10), "it is up, or has ended")
+    begun = time.monotonic()
+    await_(settled, allowing(15), "it is up, or has ended")
 
 
 class FirstStart(Starting):
