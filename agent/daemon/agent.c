@@ -100,18 +100,20 @@ static void audit_installed(struct agent *agent)
 
 static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata);
 
-/* Nothing is admitted or restored until the wall clock has caught up: a timer waits for that, or it
- * is set right. What could not come back does then. */
-static int watch_catching_up(struct agent *agent)
+/* A timer waits for the wall clock to catch up, or it is set right. What could not come back does
+ * then. */
+int agent_await_clock(struct agent *agent)
 {
 	const struct moment now = moment_now();
 	char message[256], is[TIME_STRING_MAX], was[TIME_STRING_MAX];
 	int status;
 
 	if (!agent_clock_is_behind(agent, &now)) {
-		if (agent->catch_up_source)
+		if (agent->catch_up_source) {
+			agent->catch_up_source =
+				sd_event_source_disable_unref(agent->catch_up_source);
 			restore_again(agent);
-		agent->catch_up_source = sd_event_source_disable_unref(agent->catch_up_source);
+		}
 		return 0;
 	}
 	snprintf(message, sizeof(message),
@@ -138,7 +140,7 @@ static int on_catch_up(sd_event_source *source, uint64_t usec, void *userdata)
 	struct agent *agent = userdata;
 
 	(void)source, (void)usec;
-	(void)watch_catching_up(agent);
+	(void)agent_await_clock(agent);
 	return 0;
 }
 
@@ -172,7 +174,7 @@ static int on_clock(sd_event_source *source, int fd, uint32_t events, void *user
 		audit_clock_step(agent, &now, step_usec);
 	lifecycle_recompute(agent);
 	/* A source whose handler fails is switched off: the next step must be noticed too. */
-	(void)watch_catching_up(agent);
+	(void)agent_await_clock(agent);
 	return 0;
 }
 
@@ -352,7 +354,7 @@ static int agent_start(struct agent *agent)
 	if (status == 0)
 		status = check_memory();
 	if (status == 0)
-		status = watch_catching_up(agent);
+		status = agent_await_clock(agent);
 	if (status < 0)
 		return status;
 	status = service_start(agent);

@@ -152,3 +152,7 @@ static inline bool agent_clock_is_behind(const struct agent *agent, const struct
 {
 	return now->wall_usec < agent->latest_usec;
 }
+
+/* Tells where it is, and restores what that keeps from coming back once it is not. To be called
+ * when the clock was set, and when a later time has become known. Returns 0 or -errno. */
+int agent_await_clock(struct agent *agent);

@@ -431,6 +431,7 @@ static int kill_sessions(struct registry_entry *entry, void *userdata)
 
 void restore_again(struct agent *agent)
 {
+	const uint64_t latest_usec = agent->latest_usec;
 	int status = restore_all(agent);
 
 	if (status < 0) {
@@ -444,6 +445,9 @@ void restore_again(struct agent *agent)
 	(void)registry_foreach(agent->registry, kill_sessions, agent);
 	/* Of those that are known only now, some may have ended since the start. */
 	sessions_check_all(agent->sessions);
+	/* What is read late may be of a time that the clock has not come to. */
+	if (agent->latest_usec > latest_usec)
+		(void)agent_await_clock(agent);
 }
 
 int restore_count_connections(struct agent *agent)

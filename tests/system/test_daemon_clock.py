@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Grants begin and end when they say; a clock that is behind, or was, opens nothing and extends nothing."""
 
+import itertools
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import time
 
 import pytest
 
-from faults import Faults, clock_watch
+from faults import Fault, Faults, clock_watch
 from forge import Forge, grant_claims
 from harness import Listener, allowing, await_, connect, is_open, lasting, later
 from kernel import assert_as_granted, granted
@@ -206,6 +207,37 @@ def test_a_clock_that_catches_up(agent):
     assert "clockBehindUntil" not in agent.call("Status")
     agent.grant("22/tcp", "192.0.2.9")
     assert_as_granted(agent)
+
+
+@pytest.mark.parametrize("set_right", [False, True], ids=["catches up", "is set right"])
+def test_a_clock_that_a_ledger_read_late_finds_behind(agent, fault_library, tmp_path, set_right):
+    """It is told, and waited for, as at a start: what it keeps from coming back comes then."""
+    faults = Faults(tmp_path, fault_library)
+    agent.environment.update(faults.environment)
+    agent.start()
+    agent.grant("22/tcp", "192.0.2.7", jti="g", seconds=3000)
+    agent.kill()
+    path = agent.directory / "state" / "ledger"
+    path.write_text(re.sub(r'"boot":"[0-9a-f]*"', f'"boot":"{32 * "0"}"', path.read_text()))
+    (agent.directory / "run" / "ledger").write_bytes(b"")
+    agent.write_clock(300 if set_right else lasting(15))
+    for at in itertools.count(1):  # the audit log is read before
+        with faults.armed(Fault("system", at, lasting=True, only="pread64")):
+            agent.start()
+        if agent.audit("ledger_damaged"):
+            break
+        agent.kill()
+        assert at < 10
+    assert not agent.audit("clock_behind")
+    await_(lambda: "clockBehindUntil" in agent.call("Status"), allowing(14), "the ledger is read")
+    assert agent.call("ListGrants")["grants"] == []
+    if set_right:
+        watch = clock_watch(agent.process.pid)
+        faults.step_clock(watch, 301)
+        os.close(watch)
+    agent.await_state("g", "active", allowing(10))
+    assert len(agent.audit("clock_behind")) == 1
+    assert [element.grant for element in granted(agent.namespace)] == ["g"]
 
 
 @pytest.mark.parametrize("early_msec", [0.6, 1, 3])
