@@ -15,7 +15,7 @@ import time
 import pytest
 
 from forge import Forge, grant_claims
-from harness import BUILD, Listener, Session, Varlink, VarlinkError, await_, port_claim
+from harness import BUILD, Listener, Session, Varlink, VarlinkError, allowing, await_, port_claim
 from idl import Interface
 
 READERS_GID, STRANGER = 47110, 47111
@@ -201,19 +201,24 @@ def test_silent_clients_hold_up_nobody(agent):
     assert answers(agent)
 
 
-def _lingering():
-    """A TCP socket whose close waits a minute for a peer that does not read; and what keeps that peer."""
+def _lingering(n):
+    """TCP sockets whose close waits a minute for a peer that does not read; and what keeps these peers."""
     listener = socket.create_server(("127.0.0.1", 0))
-    sender = socket.create_connection(listener.getsockname())
-    peer, _ = listener.accept()
-    sender.setblocking(False)
-    try:
-        while sender.send(b"x" * 65536):
-            pass
-    except BlockingIOError:
+    senders, kept = [], [listener]
+    for _ in range(n):
+        sender = socket.socket()
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
+        sender.connect(listener.getsockname())
+        sender.setblocking(False)
+        senders.append(sender)
+        kept.append(listener.accept()[0])
+    while ready := select.select([], senders, [], allowing(0.2))[1]:
+        for sender in ready:
+            sender.send(b"x" * 65536)
+    for sender in senders:
         sender.setblocking(True)
-    sender.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 60))
-    return sender, (listener, peer)
+    return senders, kept
 
 
 @pytest.mark.parametrize("before", [b"", b'{"method": "io.jitgate.Agent.Status"}\0'],
@@ -224,10 +229,10 @@ def test_what_is_sent_along_holds_up_nobody(request, agent, kernel, before):
     if kernel != "today":
         agent.environment.update(request.getfixturevalue("older_kernel"))
     agent.start()
-    senders = [_lingering() for _ in range(3)]
+    senders, kept = _lingering(3)
     connections = [agent.connect() for _ in senders]
     agent.process.send_signal(signal.SIGSTOP)
-    for (sender, _), connection in zip(senders, connections):
+    for sender, connection in zip(senders, connections):
         try:
             connection.socket.sendall(before)
             connection.socket.sendmsg(
@@ -240,6 +245,58 @@ def test_what_is_sent_along_holds_up_nobody(request, agent, kernel, before):
     with Varlink(agent.socket_path, timeout=5) as connection:
         assert connection.call("Status")["mode"] == "enforce"
     agent.stop()
+    for connection in kept:
+        connection.close()
+
+
+AS_A_CROWD = """
+import array, socket, struct, sys
+def connect():
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(sys.argv[1])
+    return connection
+senders = []
+for fd in map(int, sys.argv[2:]):
+    senders.append(socket.socket(fileno=fd))
+held = [connect() for _ in range(130)]
+print("here", flush=True)
+sys.stdin.readline()
+for sender in senders:
+    held.append(connect())
+    held[-1].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [sender.fileno()]))])
+    sender.close()
+print("sent", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_what_many_send_along_who_are_turned_away_holds_up_nobody(older_kernel, agent, people):
+    """Each is waited for so short a moment that who comes behind all of them does not notice."""
+    agent.environment.update(older_kernel)
+    agent.start()
+    senders, kept = _lingering(50)  # the daemon's queue of those who want in has room for them
+    fds = [sender.fileno() for sender in senders]
+    crowd = subprocess.Popen(
+        ["setpriv", "--reuid", str(STRANGER), "--regid", str(STRANGER), "--clear-groups", "/usr/bin/python3",
+         "-c", AS_A_CROWD, agent.socket_path, *map(str, fds)],
+        pass_fds=fds, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert crowd.stdout.readline() == "here\n"
+    for sender in senders:
+        sender.close()
+    assert answers(agent)
+    agent.process.send_signal(signal.SIGSTOP)
+    crowd.stdin.write("\n")
+    crowd.stdin.flush()
+    assert crowd.stdout.readline() == "sent\n"
+    with Varlink(agent.socket_path, timeout=5) as connection:
+        agent.process.send_signal(signal.SIGCONT)
+        begun = time.monotonic()
+        connection.call("Status")
+        took = time.monotonic() - begun
+    crowd.communicate("")
+    for connection in kept:
+        connection.close()
+    assert took < allowing(0.2)
 
 
 def test_connections_are_bounded(agent, people):
