@@ -165,7 +165,9 @@ static void end_in_registry(struct agent *agent, struct grant *grant)
 	compaction_schedule(agent);
 }
 
-static void expire(struct agent *agent, struct grant *grant, const struct moment *now)
+/* Appends to ends where note_usec, which will be noted then, does not tell that it has ended. */
+static void expire(struct agent *agent, struct grant *grant, const struct moment *now,
+	uint64_t note_usec, json_t *ends)
 {
 	const struct registry_entry *entry = registry_find(agent->registry, grant->document->id);
 
@@ -181,10 +183,11 @@ static void expire(struct agent *agent, struct grant *grant, const struct moment
 	if (!entry->told_expiry)
 		grant_audit(agent, grant, AUDIT_GRANT_EXPIRED, "has ended", NULL);
 	(void)sessions_kill(agent->sessions, grant->document->id, &agent->policies);
-	/* Where the wall clock was set back, the time noted does not tell that it has ended: after
-	 * a reboot it would come back. */
-	if (grant->document->expires > moment_seconds(now) + 1)
-		(void)record_keep(agent,
+	/* Where the wall clock was set back: it would be told of once more, or come back after a
+	 * reboot. */
+	if (grant->document->expires > (int64_t)(note_usec / USEC_PER_SEC) ||
+		agent_clock_is_behind(agent, now))
+		(void)json_array_append_new(ends,
 			record_revoked(grant->document->id, "ended by the clock that nobody sets",
 				false, now->wall_usec));
 	end_in_registry(agent, grant);
@@ -217,13 +220,11 @@ static int collect_due(struct registry_entry *entry, void *userdata)
 
 /* The wall clock may have passed an end that CLOCK_BOOTTIME has not: it is slewed, and two readings
  * are never of one moment. What is noted must not say that it was told. */
-static void note_time(struct agent *agent, const struct due *due, const struct moment *now)
+static uint64_t time_to_note(const struct due *due, const struct moment *now)
 {
-	uint64_t usec = now->wall_usec;
-
 	if (due->next_expires <= moment_seconds(now))
-		usec = (uint64_t)due->next_expires * USEC_PER_SEC - 1;
-	record_time(agent, usec);
+		return (uint64_t)due->next_expires * USEC_PER_SEC - 1;
+	return now->wall_usec;
 }
 
 /* Ends some of the grants whose time is over; returns how many are left. The time is noted once
@@ -232,14 +233,18 @@ static size_t expire_some(struct agent *agent, bool note)
 {
 	const struct moment now = moment_now();
 	struct due due = { .now_usec = now.boot_usec, .next_expires = INT64_MAX };
+	json_t *ends = json_array();
+	uint64_t note_usec;
 
 	(void)registry_foreach(agent->registry, collect_due, &due);
+	note_usec = time_to_note(&due, &now);
 	for (size_t i = 0; i < due.n && i < DUE_MAX; i++)
-		expire(agent, due.items[i], &now);
+		expire(agent, due.items[i], &now, note_usec, ends);
+	(void)record_keep_all(agent, ends);
 	if (due.n > DUE_MAX)
 		return due.n - DUE_MAX;
 	if (due.n > 0 || note)
-		note_time(agent, &due, &now);
+		record_time(agent, note_usec);
 	return 0;
 }
 

@@ -301,6 +301,24 @@ def test_an_end_that_another_admission_has_passed(agent, faults, reboots):
         agent.kill()
 
 
+@pytest.mark.parametrize("slewed", [0.3, 0.02])
+def test_an_end_that_the_wall_clock_came_to_later(agent, faults, slewed):
+    """CLOCK_BOOTTIME came there first, and it was told; what is noted behind it is of others."""
+    faults.slew_clock(1)
+    agent.start()
+    forge, ends = Forge(agent.key), 1 + math.ceil(time.time() + lasting(1))
+    id = agent.submit(forge.sign(grant_claims(source=next(SOURCES), exp=ends)))["id"]
+    faults.slew_clock(-slewed)
+    await_(lambda: Told(agent).n("grant_expired", id), allowing(5), "its end is told")
+    await_(lambda: time.time() > ends, what="the wall clock is there")
+    for _ in range(2):
+        agent.submit(forge.sign(grant_claims(source=next(SOURCES))))
+    for _ in range(2):
+        agent.kill()
+        agent.start()
+        Told(agent).assert_once(("grant_expired", id))
+
+
 def test_the_end_of_a_local_grant(agent):
     agent.start()
     given = agent.call("Grant", ports=[port_claim("22/tcp", "192.0.2.7")], seconds=1 + math.ceil(lasting(1)),
