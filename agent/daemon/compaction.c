@@ -86,10 +86,12 @@ static void compact_ledger(struct agent *agent, struct ledger *ledger, bool dura
 	int status;
 
 	status = ledger_read(ledger, keep_needed, &compaction, &damage);
+	/* The other has it, too, unless its disk is full. */
 	if (status == 0)
-		status = durable ? json_array_append_new(records,
-					   record_clock(agent->told_usec, agent->latest_usec))
-				 : sessions_foreach(agent->sessions, keep_session, &compaction);
+		status = json_array_append_new(
+			records, record_clock(agent->told_usec, agent->latest_usec));
+	if (status == 0 && !durable)
+		status = sessions_foreach(agent->sessions, keep_session, &compaction);
 	if (status == 0)
 		status = ledger_rewrite(ledger, records);
 	if (status < 0)

@@ -232,6 +232,6 @@ void record_time(struct agent *agent, uint64_t now_usec)
 	if (now_usec > agent->latest_usec)
 		agent->latest_usec = now_usec;
 	if (now_usec > agent->told_usec &&
-		record_keep(agent, record_clock(now_usec, agent->latest_usec)) == 0)
+		record_keep(agent, record_clock(now_usec, agent->latest_usec)) >= 0)
 		agent->told_usec = now_usec;
 }

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A disk that is full or read-only locks nobody out: what is admitted then says that it is not durable."""
 
+import os
 import subprocess
+import time
 
 import pytest
 
+from faults import Faults, clock_watch
 from forge import Forge, grant_claims
 from harness import allowing, await_, port_claim
 from kernel import assert_as_granted, granted
@@ -128,6 +131,46 @@ def test_space_comes_back(agent, disk):
     assert state["before"] and state["after"] and not state[f"fill-{n}"]
     assert_as_granted(agent)
     assert agent.audit("ledger_damaged") == []
+
+
+def test_what_a_clock_that_was_ahead_has_ended_stays_ended(agent, disk, fault_library, tmp_path):
+    """The runtime directory alone knows of that time, also when its ledger has been written anew."""
+    faults = Faults(tmp_path, fault_library)
+    agent.environment.update(faults.environment)
+    agent.start()
+    forge, now = Forge(agent.key), int(time.time())
+
+    def sign(jti, seconds):
+        return forge.sign(grant_claims(source="192.0.2.7", jti=jti, exp=now + seconds))
+    fill_up_for_revocations(agent, disk)
+    watch = clock_watch(agent.process.pid)
+    with agent.connect() as connection:
+        for i in range(4):  # the shortest record finds no room, either
+            connection.call("Submit", document=sign(f"c{i}", 60 + 10 * i))
+        for i in range(4):
+            faults.step_clock(watch, 10 if i else 60)
+            agent.await_state(f"c{i}", "expired")
+        for i in range(1600):
+            connection.call("Submit", document=sign(f"h{i}", 600))
+            connection.call("Revoke", id=f"h{i}", reason="over")
+        connection.call("Submit", document=sign("first", 640))
+        connection.call("Submit", document=sign("second", 700))
+    n_records = count_records(agent)
+    faults.step_clock(watch, 560)
+    agent.await_state("first", "expired")
+    faults.step_clock(watch, 60)
+    agent.await_state("second", "expired")
+    await_(lambda: count_records(agent) < n_records, what="the runtime ledger is written anew")
+    faults.step_clock(watch, -710)
+    os.close(watch)
+    agent.kill()
+    agent.start()
+    assert active(agent) == {} and granted(agent.namespace) == []
+    assert "clockBehindUntil" in agent.call("Status")
+
+
+def count_records(agent):
+    return len((agent.directory / "run" / "ledger").read_bytes().split())
 
 
 def fill_up_for_revocations(agent, disk):
