@@ -167,7 +167,8 @@ size_t document_count_prefixes(const struct document *document)
 	size_t n = 0;
 
 	for (size_t i = 0; i < document->n_ports; i++)
-		n += document->ports[i].n_prefixes;
+		n += document->ports[i].n_prefixes *
+			(document->ports[i].protocols == PROTOCOL_ANY ? 2 : 1);
 	return n;
 }
 

@@ -79,6 +79,7 @@ int registry_foreach(struct registry *registry,
 size_t registry_count(const struct registry *registry); /* entries */
 size_t registry_count_live(const struct registry *registry); /* grants not ended */
 size_t registry_count_prefixes(const struct registry *registry); /* of these, at their ports */
+/* At a port of both protocols each counts twice: so it does to the kernel. */
 size_t document_count_prefixes(const struct document *document);
 size_t registry_count_revoked(const struct registry *registry); /* revoked, without a grant */
 void registry_mark_revoked(struct registry *registry, struct registry_entry *entry);

@@ -207,6 +207,9 @@ static void test_capacity(void **state)
 	repeat_prefix(&document->ports[0], 3 * PREFIXES_PER_GRANT - 1);
 	assert_int_equal(judge(world, document), REFUSAL_CAPACITY);
 	/* In all, so many; but one for each grant. */
+	/* At a port of both protocols the kernel has each twice. */
+	document->ports[0].protocols = PROTOCOL_ANY;
+	assert_int_equal(document_count_prefixes(document), 6 * PREFIXES_PER_GRANT - 2);
 	assert_int_equal(admission_prefixes_max(1), PREFIXES_PER_GRANT);
 	assert_int_equal(admission_prefixes_max(10000), PREFIXES_LIVE_MAX);
 	assert_int_equal(admission_prefixes_max(100000), 100000);
