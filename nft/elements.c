@@ -12,7 +12,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 
-#include "nft/element_check.h"
+#include "nft/message_check.h"
 #include "nft/elements.h"
 
 #define KEY_BYTES_MAX 40

@@ -11,7 +11,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 
-#include "nft/element_check.h"
+#include "nft/message_check.h"
 #include "nft/firewall.h"
 #include "nft/netlink.h"
 #include "nft/sets.h"
@@ -234,7 +234,7 @@ static int on_rule(const struct nlmsghdr *message, void *userdata)
 		return finish(-ENOMEM);
 	if (reading->firewall->n_rules >= FIREWALL_RULES_MAX)
 		reading->firewall->is_cut = true;
-	else if (nftnl_rule_nlmsg_parse(message, rule) == 0)
+	else if (rule_is_sound(message) && nftnl_rule_nlmsg_parse(message, rule) == 0)
 		return finish(firewall_add_rule(reading->firewall, rule));
 	nftnl_rule_free(rule);
 	return MNL_CB_OK;

@@ -166,7 +166,7 @@ static int insert_line(char **text, const struct place *place, const char *secti
 {
 	const char *at = place->behind ? place->behind : *text + strlen(*text);
 	const char *end = line_end(*text);
-	bool broken = at > *text && at[-1] != '\n';
+	const char *broken = ""; /* what the line before lacks */
 	_cleanup_(freep) char *title = NULL, *line = NULL;
 
 	if (!place->has_section &&
@@ -174,8 +174,9 @@ static int insert_line(char **text, const struct place *place, const char *secti
 		title = NULL;
 		return -ENOMEM;
 	}
-	if (asprintf(&line, "%s%s%s = %s%s", broken ? end : "", title ? title : "", key, value,
-		    end) < 0) {
+	if (at > *text && at[-1] != '\n')
+		broken = at[-1] == '\r' ? "\n" : end;
+	if (asprintf(&line, "%s%s%s = %s%s", broken, title ? title : "", key, value, end) < 0) {
 		line = NULL;
 		return -ENOMEM;
 	}

@@ -42,7 +42,8 @@ static inline void check_document(const struct document *document)
 	CHECK(document->issued_at >= 0);
 	CHECK(document->n_ports <= DOCUMENT_PORTS_MAX);
 	CHECK(document->n_revokes <= DOCUMENT_REVOKES_MAX);
-	CHECK((document->n_ports > 0) == (document->kind != DOCUMENT_REVOCATION));
+	CHECK(document->kind == DOCUMENT_POLICY || /* which may name none */
+		(document->n_ports > 0) == (document->kind == DOCUMENT_GRANT));
 	CHECK((document->n_revokes > 0) == (document->kind == DOCUMENT_REVOCATION));
 	for (size_t i = 0; i < document->n_ports; i++)
 		check_port(document, &document->ports[i]);

@@ -58,6 +58,8 @@ static const struct edit edits[] = {
 	/* A section at the end, a newline missing or not; in the file's own way. */
 	{ "[agent]\nmode = audit", "feed", "url", "b",
 		"[agent]\nmode = audit\n\n[feed]\nurl = b\n" },
+	{ "[agent]\r\nmode = audit\r", "agent", "vm_id", "b",
+		"[agent]\r\nmode = audit\r\nvm_id = b\r\n" },
 	{ "[agent]\r\n", "feed", "url", "b", "[agent]\r\n\r\n[feed]\r\nurl = b\r\n" },
 	{ "[feed]", "feed", "url", "b", "[feed]\nurl = b\n" },
 	{ "", "feed", "url", "b", "[feed]\nurl = b\n" },
