@@ -18,7 +18,7 @@
 
 #define FREE_BYTES_MIN (UINT64_C(16) * 1024 * 1024)
 #define VERIFIED_BYTES_MAX (INT64_C(4) * 1024 * 1024)
-#define RECORD_BYTES_MAX (64 * 1024)
+#define RECORD_BYTES_MAX (128 * 1024) /* agent/daemon/audit_file.h */
 #define GRANTS_FULL_PERCENT 90
 
 #define FEED_TOKEN "/etc/jitgate/feed-token"
@@ -28,16 +28,21 @@ static void tell_config(const struct survey *survey, struct findings *findings)
 {
 	const char *error = member_text(survey->status, "configurationError", NULL);
 	const char *told = member_text(survey->status, "configFile", "");
+	bool enforces = strcmp(member_text(survey->status, "mode", ""), "enforce") == 0 &&
+		!json_object_get(survey->status, "revertsAt");
 
 	if (survey->config_status == -ENOENT && strcmp(survey->config_path, told) == 0) {
 		findings_add(findings, "configuration", VERDICT_PROBLEM,
 			"there is no %s any more: the agent goes by what it has read, and does not "
 			"start again without it",
 			survey->config_path);
+		/* What is kept is the file as it was read: enforcing may have begun since. */
 		findings_advise(findings,
-			"put it back, then sudo systemctl reload jitgated; the last good one is "
-			"kept: sudo install -m 644 " CONFIG_STATE_DIRECTORY "/agent.conf %s",
-			survey->config_path);
+			"put it back (the last good one is kept: sudo install -m "
+			"644 " CONFIG_STATE_DIRECTORY
+			"/agent.conf %s%s), then sudo systemctl reload "
+			"jitgated",
+			survey->config_path, enforces ? " && sudo jitgate enforce" : "");
 		return;
 	}
 	if (error) {

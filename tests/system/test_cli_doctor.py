@@ -336,6 +336,25 @@ def test_a_configuration_that_is_gone_under_an_agent(agent):
         assert agent.cli("reload").returncode == 1
 
 
+def test_the_configuration_that_it_has_put_back_enforces(agent):
+    """What is kept is the file as it was read: enforcing may have begun for good since then."""
+    agent.environment["STATE_DIRECTORY"] = str(agent.directory / "state")
+    agent.configure(ports=SSH, mode="audit")
+    agent.start()
+    assert agent.cli("enforce").returncode == 0
+    agent.config_path.unlink()
+    advice = doctor(agent).one("configuration")["advice"]
+    kept = agent.directory / "state" / "agent.conf"
+    for command in re.findall(r"sudo ([^&;()]+)", advice.replace("/var/lib/jitgate/agent.conf", str(kept))):
+        done = {"install": lambda words: subprocess.run(words), "jitgate": lambda words: agent.cli(*words[1:]),
+                "systemctl": lambda words: agent.cli("reload")}[command.split()[0]](command.split())
+        assert done.returncode == 0, done
+    assert agent.call("Status")["mode"] == "enforce"
+    agent.stop()
+    agent.start()
+    assert agent.call("Status")["mode"] == "enforce"
+
+
 def test_who_would_be_locked_out(world, agent):
     Listener(world.vm, "0.0.0.0", 22)
     agent.configure(ports=SSH)

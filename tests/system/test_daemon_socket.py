@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from doctor import OK, doctor
 from forge import Forge, grant_claims
 from harness import BUILD, Listener, Session, Varlink, VarlinkError, allowing, await_, port_claim
 from idl import Interface
@@ -178,6 +179,7 @@ def test_the_largest_grant_is_kept_and_told(agent, prefix):
     agent.start()
     assert {grant["id"] for grant in agent.call("ListGrants")["grants"]} == {id, "after"}
     assert agent.cli("audit", "verify", "--file", agent.directory / "log" / "audit.jsonl").returncode == 0
+    assert doctor(agent).one("audit")["verdict"] == OK
 
 
 def _connect(agent):
