@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ifaddrs.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -137,6 +138,42 @@ static bool find_on_terminal(struct origin *ret)
 	return ret->family != AF_UNSPEC;
 }
 
+static bool read_sockaddr(
+	const struct sockaddr *socket_address, uint8_t *ret_family, struct address *ret)
+{
+	const struct sockaddr_in *ipv4 = (const void *)socket_address;
+	const struct sockaddr_in6 *ipv6 = (const void *)socket_address;
+
+	*ret = (struct address){};
+	*ret_family = (uint8_t)socket_address->sa_family;
+	if (*ret_family == AF_INET)
+		memcpy(ret->bytes, &ipv4->sin_addr, sizeof(ipv4->sin_addr));
+	else if (*ret_family == AF_INET6)
+		memcpy(ret->bytes, &ipv6->sin6_addr, sizeof(ipv6->sin6_addr));
+	else
+		return false;
+	return true;
+}
+
+static bool is_own(const struct origin *origin)
+{
+	struct ifaddrs *all = NULL;
+	bool found = false;
+
+	if (getifaddrs(&all) < 0)
+		return false;
+	for (const struct ifaddrs *own = all; own && !found; own = own->ifa_next) {
+		struct address address;
+		uint8_t family;
+
+		found = own->ifa_addr && read_sockaddr(own->ifa_addr, &family, &address) &&
+			family == origin->family &&
+			memcmp(&address, &origin->source, sizeof(address)) == 0;
+	}
+	freeifaddrs(all);
+	return found;
+}
+
 void origin_find(struct origin *ret)
 {
 	const char *variable = getenv("SSH_CONNECTION");
@@ -146,6 +183,6 @@ void origin_find(struct origin *ret)
 		!find_on_terminal(ret))
 		return;
 	/* Through a tunnel, or from this host itself: the gate lets loopback pass. */
-	if (address_is_loopback(ret->family, &ret->source))
+	if (address_is_loopback(ret->family, &ret->source) || is_own(ret))
 		*ret = (struct origin){};
 }

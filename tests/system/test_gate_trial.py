@@ -321,6 +321,15 @@ def test_who_is_out_is_told(world, audited):
             assert done.returncode == 0 and told == (host is world.stranger), done
 
 
+def test_who_came_from_this_host_itself_is_not_out(world, audited):
+    """By whichever of its addresses: that is loopback, too."""
+    for address in world.vm.v4, f"::ffff:{world.vm.v4}":
+        done = world.vm.call("env", f"SSH_CONNECTION={address} 50000 {address} 22", f"{BUILD}/jitgate", "--socket",
+                             str(audited.socket_path), "enforce", "--confirm-within", "PT1H")
+        assert done.returncode == 0 and "is refused" not in done.stdout, done
+    assert is_open(world.vm, world.vm.v4, 22)
+
+
 def test_enforcing_for_good_confirms_a_trial(audited):
     agent = audited
     enforce(agent)
