@@ -419,7 +419,8 @@ static int kill_sessions(struct registry_entry *entry, void *userdata)
 {
 	struct agent *agent = userdata;
 
-	if (!entry->kill_sessions)
+	/* One that could not be closed yet ends them once it is. */
+	if (!entry->kill_sessions || (entry->grant && grant_is_live(entry->grant)))
 		return 0;
 	if (entry->let_in)
 		(void)sessions_update(agent->sessions, entry->let_in);

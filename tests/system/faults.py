@@ -99,7 +99,7 @@ def code_of(function):
     """Where in jitgated it begins and ends."""
     symbols = subprocess.run(["nm", "-S", os.path.join(BUILD, "jitgated")], check=True,
                              capture_output=True, text=True).stdout
-    (begin, size), = re.findall(rf"^(\w+) (\w+) t {function}$", symbols, re.MULTILINE)
+    (begin, size), = re.findall(rf"^(\w+) (\w+) [tT] {function}$", symbols, re.MULTILINE)
     return int(begin, 16), int(begin, 16) + int(size, 16)
 
 

@@ -4,14 +4,15 @@
 import contextlib
 import itertools
 import json
+import os
 import pathlib
 import socket
 import time
 
 import pytest
 
-from faults import Fault
-from harness import Listener, Session, Udp, allowing, await_, is_open
+from faults import Fault, clock_watch
+from harness import Listener, Session, Udp, VarlinkError, allowing, await_, is_open
 
 KILLING_PORTS = {"ssh": {"number": 22, "on_expiry": "kill", "max_request_access_duration": "PT1H",
                          "always_allow": "198.51.100.66"},
@@ -200,6 +201,25 @@ def test_a_ledger_that_is_read_late_spares_none(world, agent, crowd, faults):
     crowd.others.pop("a grant before").close()
     await_(lambda: opened(agent) == ["of-web"] and agent.audit("session_ended"), allowing(20), "it is read")
     assert sorted(record["grant"] for record in agent.audit("session_ended")) == ["before", "g", "g"]
+    crowd.assert_only_mine_died()
+
+
+def test_one_that_could_not_be_closed_yet_spares_none(world, agent, faults, crowd):
+    """A clock that is set right in between has what came before looked at again; not what is under way."""
+    watch = clock_watch(agent.process.pid)
+    faults.step_clock(watch, 100)
+    grant = crowd.come_in(world, agent)
+    with faults.armed(Fault("memory", 1, lasting=True, only="grant_covers")):
+        with pytest.raises(VarlinkError):
+            agent.call("Revoke", id=grant, sessions="kill", reason="over")
+        faults.step_clock(watch, -50)
+        await_(lambda: "clockBehindUntil" in agent.call("Status"), what="the clock is behind")
+        faults.step_clock(watch, 51)
+        await_(lambda: "clockBehindUntil" not in agent.call("Status"), what="it is right")
+        crowd.mine.append(Session(world.requester, "192.0.2.1", crowd.ssh))
+    os.close(watch)
+    await_(lambda: agent.audit("grant_revoked")[-1]["grant"] == grant, what="it is closed")
+    await_(lambda: "g" not in opened(agent), what="all have ended")
     crowd.assert_only_mine_died()
 
 
