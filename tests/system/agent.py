@@ -164,10 +164,11 @@ class Agent:
             for title, keys in sections.items()))
 
     def audit(self, type=None):
-        """The audit file's records, or those of one type. A line without its end is being written."""
+        """The audit file's records, or those of one type. A line without its end is being written, or was when the
+        daemon was killed: the next one has put a newline behind it."""
         path = self.directory / "log" / "audit.jsonl"
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        records = [json.loads(line) for line in lines if line.endswith("}\n")]
         return [record for record in records if type in (None, record["type"])]
 
     def await_audit(self, type, bound=5.0, count=1):
