@@ -186,9 +186,15 @@ static void on_system_call(int signal, siginfo_t *info, void *context)
 {
 	ucontext_t *caller = context;
 	greg_t *registers = caller->uc_mcontext.gregs;
-	int error = system_call_error(info->si_syscall);
+	int error;
 
 	(void)signal;
+	/* Another signal's handler returns: with its own stack, from where calls are exempt. */
+	if (info->si_syscall == SYS_rt_sigreturn) {
+		registers[REG_RIP] = (greg_t)raw_return;
+		return;
+	}
+	error = system_call_error(info->si_syscall);
 	registers[REG_RAX] = error
 		? -error
 		: raw_call(info->si_syscall, registers[REG_RDI], registers[REG_RSI],
