@@ -41,7 +41,7 @@ static struct varlink_client *client_new(struct fixture *f)
 
 	snprintf(path, sizeof(path), "%s/client", f->directory);
 	for (int i = 0; i < 1000 && r < 0; i++) {
-		r = varlink_client_open(path, 200, &client);
+		r = varlink_client_open(path, 1000, &client);
 		if (r < 0)
 			poll(NULL, 0, 5);
 	}
