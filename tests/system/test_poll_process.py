@@ -211,11 +211,11 @@ def test_a_clean_stop(running, number):
 
 
 def test_it_keeps_the_watchdog_quiet(agent, feed, poll):
-    poll.environment["WATCHDOG_USEC"] = "400000"
+    poll.environment["WATCHDOG_USEC"] = "1000000"
     poll.configure(feed.url)
     agent.start()
     poll.start()
-    poll._notify.settimeout(0.4)
+    poll._notify.settimeout(1)
     n = 0
     while n < 5:
         n += poll._notify.recv(4096) == b"WATCHDOG=1"
