@@ -103,6 +103,17 @@ def code_of(function):
     return int(begin, 16), int(begin, 16) + int(size, 16)
 
 
+def start_with_unread_ledger(agent, faults):
+    """It starts, and will read its ledger later."""
+    for at in range(1, 10):  # the audit log is read before
+        with faults.armed(Fault("system", at, lasting=True, only="pread64")):
+            agent.start()
+        if agent.audit("ledger_damaged"):
+            return
+        agent.kill()
+    raise AssertionError("the ledger is read each time")
+
+
 def clock_watch(pid):
     """A descriptor of the timer by which a process is told that the clock was set."""
     number, = (int(info.name) for info in pathlib.Path(f"/proc/{pid}/fdinfo").iterdir()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Grants begin and end when they say; a clock that is behind, or was, opens nothing and extends nothing."""
 
-import itertools
 import json
 import math
 import os
@@ -12,7 +11,7 @@ import time
 
 import pytest
 
-from faults import Fault, Faults, clock_watch
+from faults import Faults, clock_watch, start_with_unread_ledger
 from forge import Forge, grant_claims
 from harness import Listener, allowing, await_, connect, is_open, lasting, later
 from kernel import assert_as_granted, granted
@@ -221,13 +220,7 @@ def test_a_clock_that_a_ledger_read_late_finds_behind(agent, fault_library, tmp_
     path.write_text(re.sub(r'"boot":"[0-9a-f]*"', f'"boot":"{32 * "0"}"', path.read_text()))
     (agent.directory / "run" / "ledger").write_bytes(b"")
     agent.write_clock(300 if set_right else lasting(15))
-    for at in itertools.count(1):  # the audit log is read before
-        with faults.armed(Fault("system", at, lasting=True, only="pread64")):
-            agent.start()
-        if agent.audit("ledger_damaged"):
-            break
-        agent.kill()
-        assert at < 10
+    start_with_unread_ledger(agent, faults)
     assert not agent.audit("clock_behind")
     await_(lambda: "clockBehindUntil" in agent.call("Status"), allowing(14), "the ledger is read")
     assert agent.call("ListGrants")["grants"] == []

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from faults import Fault, clock_watch
+from faults import Fault, clock_watch, start_with_unread_ledger
 from harness import Listener, Session, Udp, VarlinkError, allowing, await_, is_open
 
 KILLING_PORTS = {"ssh": {"number": 22, "on_expiry": "kill", "max_request_access_duration": "PT1H",
@@ -190,13 +190,7 @@ def test_a_ledger_that_is_read_late_spares_none(world, agent, crowd, faults):
     ledger = agent.directory / "state" / "ledger"
     ledger.write_text(ledger.read_text().rstrip("\n") + "\n" + json.dumps(
         {"revoked": grant, "reason": "over", "sessions": "kill", "at": int(time.time() * 1e6)}) + "\n")
-    for at in itertools.count(1):  # the audit log is read before
-        with faults.armed(Fault("system", at, lasting=True, only="pread64")):
-            agent.start()
-        if agent.audit("ledger_damaged"):
-            break
-        agent.kill()
-        assert at < 10
+    start_with_unread_ledger(agent, faults)
     assert all(session.works() for session in crowd.mine)
     crowd.others.pop("a grant before").close()
     await_(lambda: opened(agent) == ["of-web"] and agent.audit("session_ended"), allowing(20), "it is read")
