@@ -93,16 +93,6 @@ static uint64_t key_bit(size_t i)
 	return UINT64_C(1) << i;
 }
 
-bool settings_has(const struct settings *settings, const char *key)
-{
-	const struct settings_section *section = settings->section;
-
-	for (size_t i = 0; section && i < section->n_keys; i++)
-		if (strcmp(section->keys[i].name, key) == 0)
-			return settings->seen & key_bit(i);
-	return false;
-}
-
 static int section_end(struct settings *settings)
 {
 	const struct settings_section *section = settings->section;

@@ -91,9 +91,6 @@ _printf_(2, 3) int settings_fail(struct settings *settings, const char *format, 
 _printf_(2, 3) int settings_fail_section(struct settings *settings, const char *format, ...);
 _printf_(2, 3) int settings_fail_file(struct settings *settings, const char *format, ...);
 
-/* True where the section that is being read has had this key. */
-bool settings_has(const struct settings *settings, const char *key);
-
 /* Puts a copy of value in place of a string. Returns 0 or -ENOMEM. */
 int settings_set_string(char **field, const char *value);
 /* The same where there is none yet. */
@@ -110,9 +107,6 @@ int settings_read_socket(
 	struct settings *settings, const struct settings_key *key, const char *value, void *field);
 /* An enum, or int: one of the choices. */
 int settings_read_choice(
-	struct settings *settings, const struct settings_key *key, const char *value, void *field);
-/* bool: yes or no. */
-int settings_read_boolean(
 	struct settings *settings, const struct settings_key *key, const char *value, void *field);
 /* uint64_t: digits, from min to max. */
 int settings_read_number(

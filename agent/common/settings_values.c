@@ -86,39 +86,21 @@ static char *choices_format(const struct settings_choice *choices)
 	return text;
 }
 
-static int choose(struct settings *settings, const struct settings_key *key,
-	const struct settings_choice *choices, const char *value, int *ret)
-{
-	_cleanup_(freep) char *words = NULL;
-
-	for (const struct settings_choice *choice = choices; choice->word; choice++)
-		if (strcmp(value, choice->word) == 0) {
-			*ret = choice->value;
-			return 0;
-		}
-	words = choices_format(choices);
-	if (!words)
-		return -ENOMEM;
-	return settings_fail(settings, "%s must be %s, not \"%s\"", key->name, words, value);
-}
-
 int settings_read_choice(
 	struct settings *settings, const struct settings_key *key, const char *value, void *field)
 {
-	return choose(settings, key, key->choices, value, field);
-}
+	_cleanup_(freep) char *words = NULL;
+	int *choice = field;
 
-int settings_read_boolean(
-	struct settings *settings, const struct settings_key *key, const char *value, void *field)
-{
-	static const struct settings_choice choices[] = { { "yes", true }, { "no", false }, {} };
-	bool *boolean = field;
-	int chosen, r;
-
-	r = choose(settings, key, choices, value, &chosen);
-	if (r == 0)
-		*boolean = chosen;
-	return r;
+	for (const struct settings_choice *known = key->choices; known->word; known++)
+		if (strcmp(value, known->word) == 0) {
+			*choice = known->value;
+			return 0;
+		}
+	words = choices_format(key->choices);
+	if (!words)
+		return -ENOMEM;
+	return settings_fail(settings, "%s must be %s, not \"%s\"", key->name, words, value);
 }
 
 /* Reads digits; moves *text behind them. */

@@ -11,7 +11,6 @@
 struct values {
 	char *string, *path, *socket;
 	int choice;
-	bool boolean;
 	uint64_t number, n_bytes;
 	int64_t duration;
 };
@@ -25,7 +24,6 @@ static const struct settings_key keys[] = {
 	{ "path", settings_read_path, VALUE(path) },
 	{ "socket", settings_read_socket, VALUE(socket) },
 	{ "choice", settings_read_choice, VALUE(choice), .choices = choices },
-	{ "boolean", settings_read_boolean, VALUE(boolean) },
 	{ "number", settings_read_number, VALUE(number), .required = true, .max = 1000 },
 	{ "bytes", settings_read_bytes, VALUE(n_bytes), .min = 1024, .max = INT64_C(1) << 40 },
 	{ "duration", settings_read_duration, VALUE(duration), .min = 60 },
@@ -72,8 +70,7 @@ static char *values_write(const struct values *values, size_t *ret_bytes)
 	FILE *file = open_memstream(&text, ret_bytes);
 
 	CHECK(values->number <= 1000);
-	fprintf(file, "[values]\nboolean = %s\nnumber = %llu\n", values->boolean ? "yes" : "no",
-		(unsigned long long)values->number);
+	fprintf(file, "[values]\nnumber = %llu\n", (unsigned long long)values->number);
 	write_text(file, "string", values->string);
 	write_text(file, "path", values->path);
 	write_text(file, "socket", values->socket);

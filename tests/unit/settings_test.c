@@ -15,13 +15,11 @@
 struct place {
 	char *name;
 	char *path;
-	bool open;
 };
 
 struct target {
 	char *title;
 	int colour;
-	bool quiet;
 	uint64_t number, n_bytes;
 	int64_t duration;
 	struct prefix *prefixes;
@@ -49,7 +47,6 @@ static int read_prefixes(
 static const struct settings_key main_keys[] = {
 	{ "title", settings_read_string, MAIN(title), .required = true, .min = 2, .max = 5 },
 	{ "colour", settings_read_choice, MAIN(colour), .choices = colours },
-	{ "quiet", settings_read_boolean, MAIN(quiet) },
 	{ "number", settings_read_number, MAIN(number), .min = 2, .max = 70000 },
 	{ "bytes", settings_read_bytes, MAIN(n_bytes), .min = 1000, .max = INT64_C(3) << 30 },
 	{ "duration", settings_read_duration, MAIN(duration), .min = 5, .max = 3600 },
@@ -58,7 +55,6 @@ static const struct settings_key main_keys[] = {
 
 static const struct settings_key place_keys[] = {
 	{ "path", settings_read_path, PLACE(path), .required = true },
-	{ "open", settings_read_boolean, PLACE(open) },
 };
 
 static int place_begin(struct settings *settings, const char *name, void *target, void **ret)
@@ -75,7 +71,7 @@ static int place_end(struct settings *settings, void *filled)
 {
 	const struct place *place = filled;
 
-	if (settings_has(settings, "open") && strcmp(place->path, "/closed") == 0)
+	if (strcmp(place->path, "/closed") == 0)
 		return settings_fail_section(settings, "%s can't be opened", place->path);
 	return 0;
 }
@@ -136,8 +132,8 @@ static void each_kind_is_read(void **state)
 	_cleanup_(freep) char *error = NULL;
 
 	(void)state;
-	assert_int_equal(load("[place a]\nopen = yes\npath = /a\n"
-			      "[main]\ntitle = ab\ncolour = green\nquiet = yes\nnumber = 70000\n"
+	assert_int_equal(load("[place a]\npath = /a\n"
+			      "[main]\ntitle = ab\ncolour = green\nnumber = 70000\n"
 			      "bytes = 3G\nduration = PT1H\nprefixes = ::1, 10.0.0.0/8\n"
 			      "[place\tb]\npath = /b\n",
 				 &target, &error),
@@ -145,16 +141,14 @@ static void each_kind_is_read(void **state)
 	assert_null(error);
 	assert_string_equal(target.title, "ab");
 	assert_int_equal(target.colour, GREEN);
-	assert_true(target.quiet);
 	assert_int_equal(target.number, 70000);
 	assert_int_equal(target.n_bytes, UINT64_C(3) << 30);
 	assert_int_equal(target.duration, 3600);
 	assert_int_equal(target.n_prefixes, 2);
 	assert_int_equal(target.n_places, 2);
 	assert_string_equal(target.places[0].name, "a");
-	assert_true(target.places[0].open);
+	assert_string_equal(target.places[0].path, "/a");
 	assert_string_equal(target.places[1].path, "/b");
-	assert_false(target.places[1].open);
 	assert_true(target.ended);
 }
 
@@ -178,7 +172,6 @@ static void a_mistake_is_told_with_its_line(void **state)
 		{ "[main]\ntitle = a\n", ":2: title must be 2 to 5 bytes" },
 		{ "[main]\ntitle = abcdef\n", ":2: title must be 2 to 5 bytes" },
 		{ "[main]\ncolour = blue\n", ":2: colour must be red or green, not \"blue\"" },
-		{ "[main]\nquiet = true\n", ":2: quiet must be yes or no, not \"true\"" },
 		{ "[main]\nnumber = 1\n",
 			":2: number must be a number from 2 to 70000, not \"1\"" },
 		{ "[main]\nnumber = 70001\n", ":2: number must be" },
@@ -200,7 +193,7 @@ static void a_mistake_is_told_with_its_line(void **state)
 		{ "[place a]\npath=/a\n[place a]\n", ":3: [place a] is there twice" },
 		{ "[place a]\npath=/a\n[place b]\npath=/b\n[place c]\n",
 			":5: more than 2 [place] sections" },
-		{ "[place a]\npath = /closed\nopen = no\n\n", ":1: /closed can't be opened" },
+		{ "[place a]\npath = /closed\n\n", ":1: /closed can't be opened" },
 		{ "[main]\ntitle = ab\nnumber = 13\n", ": 13 brings bad luck" },
 	};
 
